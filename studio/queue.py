@@ -1,0 +1,37 @@
+"""Jobs are requested here, and only here: after the commit, by name, with ids.
+
+The broker is a doorbell: when it is down the error is logged, the row stays due and a sweeper finds it.
+"""
+
+from __future__ import annotations
+
+from celery import current_app
+from django.db import transaction
+
+
+class Names:
+    """Every job of the product by name. A test holds this list against the registered jobs."""
+
+    SCHEDULE_RUNS = "tasks.schedule"
+    PREPARE_RUN = "tasks.prepare_run"
+    ADVANCE_TURN = "tasks.advance_turn"
+    ADVANCE_MERGE = "tasks.advance_merge"
+    SWEEP_TASKS = "tasks.sweep"
+    DISPATCH_TURN = "sessions.dispatch_turn"
+    RECONCILE_TURN = "sessions.reconcile_turn"
+    ABORT_TURN = "sessions.abort_turn"
+    SWEEP_SESSIONS = "sessions.sweep"
+    MERGE = "workspaces.merge"
+    REMOVE_WORKSPACE = "workspaces.remove"
+    SWEEP_WORKSPACES = "workspaces.sweep"
+    SYNC_SERVERS = "agents.sync_servers"
+    PING = "studio.ping"
+
+
+def enqueue(name: str, *ids: object) -> None:
+    """Request the job `name` with `ids` once the current transaction has committed (at once when there is none).
+
+    Never raises for a broker that is down. Jobs are idempotent, so a request may be repeated freely.
+    """
+    signature = current_app.signature(name, args=[str(one) for one in ids], immutable=True)
+    transaction.on_commit(lambda: signature.apply_async(retry=False), robust=True)

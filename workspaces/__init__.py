@@ -1,0 +1,1 @@
+"""Directories under version control: registered repositories and the checkouts in which agents work."""
