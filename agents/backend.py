@@ -29,6 +29,9 @@ EntryKind = Literal[
     "ask.rejected",
     "notice",
     "compacted",
+    "turn.started",  # the turn.* kinds are written by the studio itself
+    "turn.resumed",
+    "turn.settled",
 ]
 TurnViewState = Literal["running", "completed", "failed", "aborted", "rejected", "died", "absent"]
 

@@ -47,7 +47,10 @@ def ring(topic: str) -> None:
     asyncio.run_coroutine_threadsafe(_send({"type": "bell", "topic": topic}), _running_loop())
 
 
-def send_delta(topic: str, part: str, text: str) -> None:
-    """Pass a piece of streaming text on to whoever looks at `topic`. Disposable: the finished part is an event."""
+def send_delta(topic: str, part: str, text: str | None) -> None:
+    """Pass a piece of streaming text on to whoever looks at `topic`; None voids the pieces sent so far.
+
+    Disposable: the finished part is an event.
+    """
     message = {"type": "delta", "topic": topic, "part": part, "text": text}
     asyncio.run_coroutine_threadsafe(_send(message), _running_loop())

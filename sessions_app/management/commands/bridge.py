@@ -1,0 +1,21 @@
+"""`manage.py bridge`: follow the agent servers until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from sessions_app.bridge.runner import run
+
+
+class Command(BaseCommand):
+    help = "Read the event streams of the agent servers into the session logs."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        run(stop)

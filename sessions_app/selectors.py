@@ -1,0 +1,56 @@
+"""Reading sessions: what a person may see, the log after a cursor, and the transcript as people read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+
+from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
+from studio.topics import Event
+from workspaces.selectors import projects_visible_to
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+READ_LIMIT = 500
+
+
+def sessions_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[AgentSession]:
+    """The sessions of the projects that `user` may see."""
+    return AgentSession.objects.filter(project__in=projects_visible_to(user)).select_related("server", "project")
+
+
+def may_see_session(user: Any, session_id: str) -> bool:
+    """Whether `user` may read the session; False for an id that is none."""
+    try:
+        return sessions_visible_to(user).filter(pk=session_id).exists()
+    except (ValidationError, ValueError):
+        return False
+
+
+def read_session(session_id: str, after: int, limit: int = READ_LIMIT) -> list[Event]:
+    """The log after a cursor, ascending, at most `limit` entries."""
+    rows = SessionEvent.objects.filter(session_id=session_id, seq__gt=after).order_by("seq")[:limit]
+    return [Event(f"session:{session_id}", row.seq, row.kind, row.data, row.at) for row in rows]
+
+
+def session_head(session_id: str) -> int:
+    """The last number of a session's log, 0 when it is empty."""
+    return AgentSession.objects.filter(pk=session_id).values_list("last_seq", flat=True).first() or 0
+
+
+def transcript(session: AgentSession, after: int = 0, limit: int = READ_LIMIT) -> list[Event]:
+    """The log of `session` after a cursor without the starts of tools that have finished: one entry a tool.
+
+    The cursor of the last returned entry continues the reading; a start whose tool finished later is simply absent.
+    """
+    events = read_session(str(session.pk), after, limit)
+    finished = {event.data.get("part") for event in events if event.kind == "tool.finished"}
+    return [event for event in events if event.kind != "tool.started" or event.data.get("part") not in finished]
+
+
+def active_turn(session: AgentSession) -> Turn | None:
+    """The turn that is not settled yet, if there is one."""
+    return session.turns.exclude(state=TurnState.SETTLED).first()

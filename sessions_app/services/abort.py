@@ -1,0 +1,68 @@
+"""Stopping a turn, for a person or for a watchdog."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import structlog
+from django.db import transaction
+
+from agents.services import backend_for
+from sessions_app.models import Turn, TurnOutcome, TurnState
+from sessions_app.services.settle import WATCHDOG_CODES, reconcile, settle
+from studio.kernel.clock import now
+from studio.kernel.errors import NotFound, Upstream
+from studio.queue import Names, enqueue
+
+log = structlog.get_logger(__name__)
+
+# A server that cannot be reached for this long has no running turn that the studio could still follow.
+UNREACHABLE_LIMIT = timedelta(seconds=60)
+
+
+def request_abort(*, turn_id: uuid.UUID | str, reason: str) -> bool:
+    """Ask for the turn's end; False when it is settled or was asked before. A turn that was never sent ends at once."""
+    with transaction.atomic():
+        asked = (
+            Turn.objects.filter(pk=turn_id, abort_requested_at__isnull=True)
+            .exclude(state=TurnState.SETTLED)
+            .update(abort_requested_at=now(), abort_reason=reason)
+        )
+        if asked:
+            enqueue(Names.ABORT_TURN, turn_id)
+    return bool(asked)
+
+
+def abort(turn_id: uuid.UUID | str) -> None:
+    """End a turn whose end was asked for. Idempotent; repeated by the sweeper until the turn is settled."""
+    turn = Turn.objects.select_related("session__server").filter(pk=turn_id, abort_requested_at__isnull=False).first()
+    if turn is None or turn.state == TurnState.SETTLED:
+        return
+    if not turn.session.external_id or (turn.state == TurnState.ADMITTED and not turn.resumes):
+        _give_up(turn, "")  # the server never heard of it
+        return
+    try:
+        backend_for(turn.session.server).abort(turn.session.external_id)
+    except NotFound:
+        _give_up(turn, "The agent server no longer knows this session.")
+    except Upstream as error:
+        log.info("abort_postponed", turn=str(turn.pk), error=error.message)
+        asked = turn.abort_requested_at
+        if asked and now() - asked > UNREACHABLE_LIMIT:
+            _give_up(turn, "The agent server could not be reached to stop the turn.")
+    else:
+        if turn.state == TurnState.ADMITTED:
+            _give_up(turn, "")
+        else:
+            reconcile(turn.pk)
+
+
+def _give_up(turn: Turn, message: str) -> None:
+    failed = turn.abort_reason in WATCHDOG_CODES
+    settle(
+        turn.pk,
+        TurnOutcome.FAILED if failed else TurnOutcome.ABORTED,
+        error_code=turn.abort_reason if failed else "aborted",
+        error_message=message,
+    )

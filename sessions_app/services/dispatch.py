@@ -1,0 +1,142 @@
+"""Sending a turn to the agent server: short, repeatable, and exact about what a crash leaves behind.
+
+The prompt carries message and part ids derived from the row. The real server makes a repeated POST of both a no-op while
+the turn runs, and a resume after a crash (opencode.md, section 3). So whenever it is unclear whether a prompt was sent,
+it is sent again.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
+from django.db.models import Value
+
+from agents.backend import AgentBackend, LogEntry, Prompt
+from agents.services import backend_for
+from sessions_app import log as session_log
+from sessions_app.models import AgentSession, Turn, TurnOutcome, TurnState
+from sessions_app.services.settle import settle
+from studio.kernel.claim import claim, fenced, renew
+from studio.kernel.clock import later, now
+from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.tokens import sign_subject
+
+log = structlog.get_logger(__name__)
+
+# Short, renewed before each call: a second dispatcher after a slow call does no harm, because the ids are the same.
+LEASE_SECONDS = 10
+GIVE_UP_AFTER = timedelta(minutes=10)
+BACKOFF_CAP = 15.0  # seconds
+
+
+def dispatch(turn_id: uuid.UUID | str) -> None:
+    """Send the turn's prompt if it is due. Idempotent; returns at once when another worker holds the turn."""
+    turn = Turn.objects.select_related("session__server", "session__workspace").filter(pk=turn_id).first()
+    if turn is None or turn.state not in (TurnState.ADMITTED, TurnState.DISPATCHING):
+        return
+    if turn.next_try_at and turn.next_try_at > now():
+        return
+    epoch = claim(Turn.objects.filter(pk=turn.pk, state=turn.state), seconds=LEASE_SECONDS)
+    if epoch is None:
+        return
+    if turn.abort_requested_at:
+        settle(turn.pk, TurnOutcome.ABORTED, error_code="aborted")
+        return
+    if not fenced(Turn, turn.pk, epoch).update(state=TurnState.DISPATCHING, attempts=F("attempts") + 1):
+        return
+    backend = backend_for(turn.session.server)
+    try:
+        sent = _send(turn, epoch, backend)
+    except NotFound as error:
+        settle(turn.pk, TurnOutcome.FAILED, error_code="session_lost", error_message=error.message)
+    except Upstream as error:
+        if error.transient:
+            _postpone(turn, epoch, error)
+        else:
+            settle(turn.pk, TurnOutcome.REJECTED, error_code=error.code, error_message=error.message)
+    else:
+        if sent and not _mark_running(turn, epoch):
+            _abort_if_stopped(turn, backend)
+
+
+def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
+    """Make the calls of one dispatch; False when the turn went to somebody else before its prompt was sent."""
+    session = turn.session
+    if not session.external_id:
+        opened = backend.open_session(
+            directory=session.directory,
+            title=session.title,
+            role=session.role,
+            agent=session.agent,
+            model=session.model,
+        )
+        # Committed before the prompt goes out: the bridge must know the session when its first event comes.
+        AgentSession.objects.filter(pk=session.pk, external_id="").update(external_id=opened)
+        session.refresh_from_db(fields=["external_id"])
+    if not renew(Turn, turn.pk, epoch, seconds=LEASE_SECONDS):
+        return False
+    if turn.tool_subject and not backend.attach_tools(
+        directory=session.directory, token=sign_subject(turn.tool_subject)
+    ):
+        log.warning("tools_not_attached", turn=str(turn.pk))  # the prompt names the prose forms that work without
+    if not renew(Turn, turn.pk, epoch, seconds=LEASE_SECONDS):
+        return False
+    backend.admit(
+        Prompt(
+            external_session=session.external_id,
+            directory=session.directory,
+            message_id=turn.message_id,
+            part_id=turn.part_id,
+            agent=turn.agent,
+            model=turn.model,
+            system=turn.system,
+            text=turn.prompt,
+        )
+    )
+    return True
+
+
+def _abort_if_stopped(turn: Turn, backend: AgentBackend) -> None:
+    """A turn that was stopped while its prompt went out must not run on unseen."""
+    turn.refresh_from_db()
+    if turn.state == TurnState.SETTLED and turn.abort_requested_at:
+        backend.abort(turn.session.external_id)
+
+
+def _mark_running(turn: Turn, epoch: int) -> bool:
+    """Running; False when the turn was already settled by what the bridge saw meanwhile."""
+    again = turn.resumes > 0
+    with transaction.atomic():
+        moved = fenced(Turn, turn.pk, epoch).update(
+            state=TurnState.RUNNING,
+            started_at=Coalesce(F("started_at"), Value(now())),
+            last_event_at=now(),
+            next_try_at=None,
+            server_boot=turn.session.server.boot,
+            lease_owner="",
+            lease_until=None,
+        )
+        if moved:
+            kind = "turn.resumed" if again else "turn.started"
+            data = {"turn": turn.number, "model": turn.model, "agent": turn.agent}
+            entry = LogEntry(kind=kind, key=f"{kind}:{turn.pk}:{turn.resumes}", data=data, at=now())
+            session_log.append(turn.session_id, [entry])
+    return bool(moved)
+
+
+def _postpone(turn: Turn, epoch: int, error: Upstream) -> None:
+    """Try again later, with backoff and jitter; give up when the server stayed away too long."""
+    if now() - turn.created_at > GIVE_UP_AFTER:
+        settle(turn.pk, TurnOutcome.FAILED, error_code="server_unreachable", error_message=error.message)
+        return
+    delay = min(BACKOFF_CAP, 0.5 * 2 ** min(turn.attempts, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter
+    fenced(Turn, turn.pk, epoch).update(
+        next_try_at=later(delay), error_message=error.message, lease_owner="", lease_until=None
+    )
+    log.info("dispatch_postponed", turn=str(turn.pk), seconds=round(delay, 1), error=error.message)

@@ -1,0 +1,43 @@
+"""The ASGI entry: Django over HTTP, the live feed over WebSocket, the agents' tools under /mcp."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
+
+django_application = get_asgi_application()
+
+from studio.consumers import FeedConsumer  # noqa: E402 -- models may be imported only after Django is set up
+from studio.websocket_auth import TokenOr  # noqa: E402
+from tasks.mcp import mcp_app  # noqa: E402
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+tools_application = mcp_app()
+
+
+async def http_application(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP by path: the MCP endpoint has its own authentication and protocol."""
+    chosen = tools_application if scope["path"].rstrip("/") == "/mcp" else django_application
+    await chosen(scope, receive, send)
+
+
+websocket_application = URLRouter([path("ws/feed/", FeedConsumer.as_asgi())])
+
+application = ProtocolTypeRouter(
+    {
+        "http": http_application,
+        "websocket": TokenOr(websocket_application, AllowedHostsOriginValidator(AuthMiddlewareStack(websocket_application))),
+    }
+)

@@ -1,0 +1,55 @@
+"""Fixtures of the whole suite. Real parts (servers, brokers, browsers) live in tests/real and are started on demand."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+
+
+@pytest.fixture
+def owner(db, django_user_model):
+    """A superuser: owner of every project."""
+    return django_user_model.objects.create_superuser("owner", "owner@example.invalid", "owner-password")
+
+
+@pytest.fixture
+def member(db, django_user_model):
+    """An account without rights of its own; tests make it a member where they need one."""
+    return django_user_model.objects.create_user("member", "member@example.invalid", "member-password")
+
+
+@pytest.fixture
+def stranger(db, django_user_model):
+    """An account that must see nothing."""
+    return django_user_model.objects.create_user("stranger", "stranger@example.invalid", "stranger-password")
+
+
+@pytest.fixture(autouse=True)
+def requested_jobs(monkeypatch):
+    """The jobs that were requested after commit, as (name, ids), instead of a broker. Tests with a real worker undo it."""
+    from celery.canvas import Signature
+
+    jobs: list[tuple[str, tuple[str, ...]]] = []
+    monkeypatch.setattr(
+        Signature, "apply_async", lambda signature, **_: jobs.append((signature.task, tuple(signature.args)))
+    )
+    return jobs
+
+
+@pytest.fixture(autouse=True)
+def silent_doorbell(monkeypatch):
+    """The topics that were rung, instead of a channel layer. Tests with a real one undo it."""
+    rung: list[str] = []
+    monkeypatch.setattr("studio.doorbell.ring", rung.append)
+    monkeypatch.setattr("studio.doorbell.send_delta", lambda topic, part, text: rung.append(topic))
+    return rung
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that start processes may take longer than the rest, and share them by worker."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.timeout(300))
+
+
+assert settings.configured
