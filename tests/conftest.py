@@ -25,11 +25,13 @@ def stranger(db, django_user_model):
 
 
 @pytest.fixture(autouse=True)
-def requested_jobs(monkeypatch):
-    """The jobs that were requested after commit, as (name, ids), instead of a broker. Tests with a real worker undo it."""
+def requested_jobs(monkeypatch, request):
+    """The jobs that were requested after commit, as (name, ids), instead of a broker. Not in tests marked `real`."""
     from celery.canvas import Signature
 
     jobs: list[tuple[str, tuple[str, ...]]] = []
+    if request.node.get_closest_marker("real"):
+        return jobs
     monkeypatch.setattr(
         Signature, "apply_async", lambda signature, **_: jobs.append((signature.task, tuple(signature.args)))
     )
@@ -37,9 +39,11 @@ def requested_jobs(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def silent_doorbell(monkeypatch):
-    """The topics that were rung, instead of a channel layer. Tests with a real one undo it."""
+def silent_doorbell(monkeypatch, request):
+    """The topics that were rung, instead of a channel layer. Not in tests marked `real`."""
     rung: list[str] = []
+    if request.node.get_closest_marker("real"):
+        return rung
     monkeypatch.setattr("studio.doorbell.ring", rung.append)
     monkeypatch.setattr("studio.doorbell.send_delta", lambda topic, part, text: rung.append(topic))
     return rung
