@@ -117,32 +117,55 @@ ERRORS: dict[str, ErrorText] = {
         "The agent server did not answer.", "Look at the server's state under Health; press Retry when it is ready."
     ),
     "model_not_found": ErrorText(
-        "The agent server does not offer the chosen model or agent.", "Choose another model in the agent profile, then press Retry."
+        "The agent server does not offer the chosen model or agent.",
+        "Choose another model in the agent profile, then press Retry.",
     ),
     "provider_auth": ErrorText(
-        "The model provider refused the credentials.", "Sign in again with OpenCode (`opencode auth login`), then press Retry."
+        "The model provider refused the credentials.",
+        "Sign in again with OpenCode (`opencode auth login`), then press Retry.",
     ),
     "rate_limited": ErrorText("The model provider's rate limit did not lift.", "Wait a while, then press Retry."),
     "provider_error": ErrorText("The model provider failed.", "Read the provider's message, then press Retry."),
-    "content_filtered": ErrorText("The model provider's content filter stopped the answer.", "Rephrase the task, then press Retry."),
-    "output_limit": ErrorText("The answer was cut off at the model's output limit.", "Make the task smaller, or press Retry."),
+    "content_filtered": ErrorText(
+        "The model provider's content filter stopped the answer.", "Rephrase the task, then press Retry."
+    ),
+    "output_limit": ErrorText(
+        "The answer was cut off at the model's output limit.", "Make the task smaller, or press Retry."
+    ),
     "stalled": ErrorText("The agent showed no sign of life for too long.", "Read the transcript, then press Retry."),
-    "time_limit": ErrorText("The turn took longer than the profile allows.", "Raise the limit in the agent profile, or press Retry."),
+    "time_limit": ErrorText(
+        "The turn took longer than the profile allows.", "Raise the limit in the agent profile, or press Retry."
+    ),
     "step_limit": ErrorText(
         "The agent made more steps than the profile allows.", "Raise the limit in the agent profile, or press Retry."
     ),
-    "session_lost": ErrorText("The agent server no longer knows this session.", "Press Retry: a fresh session starts in the same workspace."),
-    "agent_rejected": ErrorText("The agent asked for something that is not allowed, and ended.", "Read the transcript, then press Retry."),
-    "aborted": ErrorText("The turn was ended from outside the studio.", "Press Retry."),
-    "plan_missing": ErrorText("The planner ended without a plan.", "Press Retry, or add detail to the description first."),
-    "empty_change": ErrorText("The agent ended without changing anything.", "Read what it said, then press Retry with feedback, or plan anew."),
-    "verdict_missing": ErrorText(
-        "The reviewer ended without a clear verdict.", "Press Retry to review again, or skip the AI review and judge yourself."
+    "session_lost": ErrorText(
+        "The agent server no longer knows this session.", "Press Retry: a fresh session starts in the same workspace."
     ),
-    "workspace_failed": ErrorText("The workspace could not be prepared.", "Read the message, repair the repository, then press Retry."),
-    "commit_failed": ErrorText("What the agent left could not be committed.", "Read the message; the files are in the workspace. Then press Retry."),
+    "agent_rejected": ErrorText(
+        "The agent asked for something that is not allowed, and ended.", "Read the transcript, then press Retry."
+    ),
+    "aborted": ErrorText("The turn was ended from outside the studio.", "Press Retry."),
+    "plan_missing": ErrorText(
+        "The planner ended without a plan.", "Press Retry, or add detail to the description first."
+    ),
+    "empty_change": ErrorText(
+        "The agent ended without changing anything.", "Read what it said, then press Retry with feedback, or plan anew."
+    ),
+    "verdict_missing": ErrorText(
+        "The reviewer ended without a clear verdict.",
+        "Press Retry to review again, or skip the AI review and judge yourself.",
+    ),
+    "workspace_failed": ErrorText(
+        "The workspace could not be prepared.", "Read the message, repair the repository, then press Retry."
+    ),
+    "commit_failed": ErrorText(
+        "What the agent left could not be committed.",
+        "Read the message; the files are in the workspace. Then press Retry.",
+    ),
     "merge_conflict": ErrorText(
-        "The change conflicts with the target branch.", "Request changes so that the agent brings it up to date, or merge by hand."
+        "The change conflicts with the target branch.",
+        "Request changes so that the agent brings it up to date, or merge by hand.",
     ),
     "merge_refused": ErrorText("The merge was refused and nothing was moved.", "Read the reason, then complete again."),
     "internal_error": ErrorText("The studio itself failed here.", "Look at the log, then press Retry."),

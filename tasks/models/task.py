@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django_fsm import transition
 
-from studio.kernel.fsm import StatefulModel, StateField
+from studio.kernel.fsm import StateField, StatefulModel
 from studio.kernel.ids import new_id
 from tasks.choices import CompletionWay, Needs, RunState, Status
 from workspaces.models import Project, Workspace

@@ -1,0 +1,212 @@
+"""Reading the board: what a person may see, columns of cards, and everything about one task."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Case, Count, IntegerField, Prefetch, Q, QuerySet, Value, When
+from workspaces.selectors import projects_visible_to
+
+from sessions_app.models import AgentSession
+from studio.kernel.errors import NotFound
+from tasks.choices import BOARD_COLUMNS, ERRORS, ErrorText, FindingState, RunPhaseState, Severity, Status
+from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
+from workspaces.models import MergeAttempt, Project
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+KEY = re.compile(r"[A-Za-z][A-Za-z0-9]{0,9}-[0-9]{1,9}")
+COLUMN_LIMIT = 50  # cards of a column that a page begins with
+
+# Queued runs begin with what is most urgent, then with what is nearest to done, then as they stand on the board.
+NEAREST_TO_DONE = [Status.AI_REVIEW, Status.IN_PROGRESS, Status.PLANNING]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the board; `total` counts what it holds in all, `tasks` are the first of them."""
+
+    status: str
+    label: str
+    total: int
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDetail:
+    """Everything that the page of one task shows. Lists are in the order of their making."""
+
+    task: Task
+    plan: Plan | None  # the newest version
+    plans: list[Plan]
+    runs: list[PhaseRun]  # of all attempts, with session and turn
+    reviews: list[Review]  # with their findings prefetched
+    findings: list[Finding]
+    history: list[TaskHistory]
+    merge: MergeAttempt | None  # the newest
+    error: ErrorText | None  # what to do about the card's failure
+    queue_position: int | None
+
+
+def tasks_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Task]:
+    """The tasks of the projects that `user` may see."""
+    return Task.objects.filter(project__in=projects_visible_to(user)).select_related("project", "workspace")
+
+
+def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID | str) -> Task:
+    """The task with the key (`DEMO-12`) or id `ref`, read anew. `user` None is the studio itself.
+
+    Raises NotFound when there is none or `user` may not see it.
+    """
+    tasks = Task.objects.select_related("project", "workspace") if user is None else tasks_visible_to(user)
+    if isinstance(ref, Task):
+        ref = ref.pk
+    try:
+        where = Q(key=ref.upper()) if isinstance(ref, str) and KEY.fullmatch(ref) else Q(pk=ref)
+        return tasks.get(where)
+    except (Task.DoesNotExist, ValidationError, ValueError):
+        raise NotFound("There is no such task.") from None
+
+
+def may_see_task(user: Any, task_id: str) -> bool:
+    """Whether `user` may read the task; False for an id that is none."""
+    try:
+        return tasks_visible_to(user).filter(pk=task_id).exists()
+    except (ValidationError, ValueError):
+        return False
+
+
+def may_see_project(user: Any, project_id: str) -> bool:
+    """Whether `user` may read the project; False for an id that is none."""
+    try:
+        return projects_visible_to(user).filter(pk=project_id).exists()
+    except (ValidationError, ValueError):
+        return False
+
+
+def list_tasks(
+    user: AbstractBaseUser | AnonymousUser,
+    *,
+    project: Project | None = None,
+    status: str = "",
+    run_state: str = "",
+    q: str = "",
+) -> QuerySet[Task]:
+    """The tasks that `user` may see, narrowed down; newest first. `q` looks into key, title and description."""
+    tasks = tasks_visible_to(user).order_by("-created_at", "-number")
+    if project is not None:
+        tasks = tasks.filter(project=project)
+    if status:
+        tasks = tasks.filter(status=status)
+    if run_state:
+        tasks = tasks.filter(run_state=run_state)
+    return search(tasks, q)
+
+
+def search(tasks: QuerySet[Task], q: str) -> QuerySet[Task]:
+    """`tasks` in whose key, title or description each word of `q` occurs."""
+    for word in q.replace("\x00", "").split()[:10]:
+        tasks = tasks.filter(Q(key__icontains=word) | Q(title__icontains=word) | Q(description__icontains=word))
+    return tasks
+
+
+def board(project: Project, *, limit: int = COLUMN_LIMIT, q: str = "", cancelled: bool = False) -> list[Column]:
+    """The columns of a project's board with their first `limit` cards; the number of queries does not grow with it.
+
+    Descriptions are not read.
+    """
+    tasks = search(Task.objects.filter(project=project), q)
+    totals = dict(tasks.order_by().values_list("status").annotate(Count("pk")))
+    shown = [*BOARD_COLUMNS, Status.CANCELLED] if cancelled else BOARD_COLUMNS
+    return [
+        Column(status, status.label, totals.get(status, 0), column(project, status, limit=limit, q=q))
+        if status in totals
+        else Column(status, status.label, 0, [])
+        for status in shown
+    ]
+
+
+def column(project: Project, status: str, *, limit: int = COLUMN_LIMIT, offset: int = 0, q: str = "") -> list[Task]:
+    """Cards of one column in board order, without their descriptions."""
+    tasks = search(Task.objects.filter(project=project, status=status), q)
+    rows = tasks.defer("description").order_by("position", "number")[offset : offset + limit]
+    cards = list(rows)
+    for card in cards:
+        card.project = project  # the one given: no query for each card
+    return cards
+
+
+def queued_runs() -> QuerySet[PhaseRun]:
+    """Queued runs in the order in which they begin."""
+    rank = Case(
+        *(When(task__status=status, then=Value(index)) for index, status in enumerate(NEAREST_TO_DONE)),
+        default=Value(len(NEAREST_TO_DONE)),
+        output_field=IntegerField(),
+    )
+    return (
+        PhaseRun.objects.filter(state=RunPhaseState.QUEUED)
+        .select_related("task__project")
+        .annotate(rank=rank)
+        .order_by("-task__priority", "rank", "task__position", "task__number", "created_at")
+    )
+
+
+def queue_positions(project: Project) -> dict[uuid.UUID, int]:
+    """For each task of `project` that waits for an agent: its place in the project's queue, 1 is next."""
+    waiting = queued_runs().filter(task__project=project).values_list("task_id", flat=True)
+    return {task_id: place for place, task_id in enumerate(waiting, start=1)}
+
+
+def detail(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID | str) -> TaskDetail:
+    """Everything about one task. Raises NotFound."""
+    task = by_ref(user, ref)
+    plans = list(task.plans.select_related("approved_by", "run"))
+    merge = MergeAttempt.objects.filter(workspace=task.workspace_id).order_by("-created_at").first()
+    return TaskDetail(
+        task=task,
+        plan=plans[-1] if plans else None,
+        plans=plans,
+        runs=list(runs(task)),
+        reviews=list(reviews(task)),
+        findings=list(task.findings.all()),
+        history=list(task.history.select_related("actor")),
+        merge=merge if task.workspace_id else None,
+        error=ERRORS.get(task.error_code),
+        queue_position=queue_positions(task.project).get(task.pk),
+    )
+
+
+def runs(task: Task) -> QuerySet[PhaseRun]:
+    """The task's runs with their session, server and turn, oldest first."""
+    return task.runs.select_related("session__server", "turn", "server").order_by("created_at")
+
+
+def reviews(task: Task) -> QuerySet[Review]:
+    """The task's reviews with their findings, oldest first."""
+    return task.reviews.select_related("run").prefetch_related(Prefetch("findings", Finding.objects.order_by("number")))
+
+
+def sessions(task: Task) -> QuerySet[AgentSession]:
+    """The sessions of the task's runs, oldest first."""
+    return (
+        AgentSession.objects.filter(runs__task=task)
+        .select_related("server", "project")
+        .order_by("created_at")
+        .distinct()
+    )
+
+
+def open_findings(task: Task, *, severity: str | None = None) -> QuerySet[Finding]:
+    """Findings that nobody has fixed or dismissed, in order."""
+    found = task.findings.filter(state=FindingState.OPEN).order_by("number")
+    return found if severity is None else found.filter(severity=Severity(severity))
+
+
+def current_plan(task: Task) -> Plan | None:
+    """The plan that was approved last, which the implementation follows."""
+    return task.plans.filter(approved_at__isnull=False).order_by("-version").first()

@@ -1,0 +1,60 @@
+"""Finishing a task: by a merge that `workspaces` carries out, or without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workspaces.services import request_merge, request_removal
+
+from studio.kernel.errors import Conflict, Invalid
+from studio.kernel.text import cut
+from tasks.choices import CompletionWay, RunState, Status
+from tasks.models import Task
+from tasks.services.moves import Card, move, record, show
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+
+def request(task: Task, *, how: str = "", actor: AbstractBaseUser | None = None, reason: str = "") -> None:
+    """Complete a locked task that is in review: at once without a merge, else when the merge has settled.
+
+    Raises Invalid for an unknown way and Conflict when there is nothing to merge or a merge is already on its way.
+    """
+    way = how or CompletionWay.MERGE
+    if way not in CompletionWay.values:
+        ways = ", ".join(CompletionWay.values)
+        raise Invalid(f"“{cut(way, 40)}” is not a way to complete a task; there are {ways}.", detail={"field": "how"})
+    if way == CompletionWay.NONE:
+        finish(task, way, actor=actor, reason=reason)
+        return
+    if task.workspace is None:
+        raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])
+    attempt = request_merge(workspace=task.workspace, how=way, message=f"{task.title}\n\nTask: {task.key}", actor=actor)
+    record(task, "complete", actor=actor, reason=reason or f"Asked for: {way}.")
+    show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))
+
+
+def finish(
+    task: Task,
+    way: str,
+    *,
+    commit: str = "",
+    note: str = "",
+    actor: AbstractBaseUser | None = None,
+    reason: str = "",
+) -> Task:
+    """Move a locked task to done, write down the way and its result, and let the workspace go (unmerged: kept as a patch)."""
+    workspace = task.workspace
+    task = move(task.pk, "complete", card=Card(reason=note), actor=actor, reason=reason or way)
+    task.completed_how, task.completed_commit = way, commit
+    task.save(update_fields=["completed_how", "completed_commit", "updated_at"])
+    if workspace is not None:
+        request_removal(workspace)
+    return task
+
+
+def requester(task: Task) -> AbstractBaseUser | None:
+    """Who asked for the merge that is on its way; None is the studio."""
+    row = task.history.filter(action="complete", to_status=Status.REVIEW).order_by("-at", "-id").first()
+    return row.actor if row is not None else None

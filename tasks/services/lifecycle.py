@@ -1,0 +1,210 @@
+"""The one entry for what people do with tasks: pages, API and admin call `act`, and nothing else moves a task for them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from workspaces.selectors import require_role, role_in
+from workspaces.services import request_removal
+
+from studio import outbox
+from studio.kernel.clock import now
+from studio.kernel.errors import Invalid, NotFound
+from studio.kernel.permissions import at_least
+from studio.kernel.text import clean
+from tasks import selectors
+from tasks.actions import ROLES, possible
+from tasks.choices import Needs, Phase, RunState
+from tasks.models import Plan, Task
+from tasks.services import completion
+from tasks.services.moves import QUEUED, Card, lock, move, not_allowed, record
+from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+FEEDBACK_LIMIT = 50_000
+REASON_LIMIT = 2_000
+PLAN_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for an action, and what they said; cleaned and bounded."""
+
+    actor: AbstractBaseUser | None
+    feedback: str
+    reason: str
+    how: str
+    plan: str
+
+
+def allowed_actions(task: Task, user: AbstractBaseUser | AnonymousUser | None = None) -> list[str]:
+    """What can be done with `task` now, the most likely action first; with `user` only what their role includes."""
+    actions = possible(task.status, task.run_state)
+    if user is None:
+        return actions
+    role = role_in(user, task.project)
+    return [action for action in actions if at_least(role, ROLES[action])]
+
+
+def act(
+    *,
+    actor: AbstractBaseUser | None,
+    task_ref: Task | uuid.UUID | str,
+    action: str,
+    feedback: str = "",
+    reason: str = "",
+    how: str = "",
+    plan: str = "",
+) -> Task:
+    """Do `action` with a task (given as row, id or key) for `actor`; None is the studio itself. The task as it is then.
+
+    Raises NotFound (no such task or action), Forbidden (the role is too low), Conflict with the allowed actions (not
+    now), Invalid (something required is missing). Nothing happens partly.
+    """
+    if action not in HANDLERS:
+        raise NotFound(f"There is no action called “{clean(action)[:40]}”.", code="unknown_action")
+    request = Request(
+        actor=actor,
+        feedback=_bounded("feedback", feedback, FEEDBACK_LIMIT),
+        reason=_bounded("reason", reason, REASON_LIMIT),
+        how=how.strip(),
+        plan=_bounded("plan", plan, PLAN_LIMIT),
+    )
+    found = selectors.by_ref(actor, task_ref)
+    if actor is not None:
+        require_role(actor, found.project, ROLES[action])
+    with transaction.atomic():
+        task = lock(found.pk)
+        if action not in possible(task.status, task.run_state):
+            raise not_allowed(task, action)
+        HANDLERS[action](task, request)
+    return selectors.by_ref(None, found.pk)
+
+
+def _start(task: Task, request: Request) -> None:
+    task = move(task.pk, "start", card=QUEUED, actor=request.actor, reason=request.reason)
+    open_run(task, Phase.PLANNING, feedback=request.feedback)
+
+
+def _approve_plan(task: Task, request: Request) -> None:
+    plan = task.plans.order_by("-version").first()
+    if plan is None:
+        raise not_allowed(task, "approve_plan")
+    if request.plan and request.plan != plan.text:
+        plan = Plan(task=task, version=plan.version + 1, text=request.plan)
+    plan.approved_by = request.actor  # type: ignore[assignment]  # the account model's concrete class
+    plan.approved_at, plan.rejected_at = now(), None
+    plan.save()
+    _publish_plan(plan)
+    task = move(task.pk, "approve_plan", card=QUEUED, actor=request.actor, reason=f"Plan version {plan.version}.")
+    open_run(task, Phase.IMPLEMENTATION, feedback=request.feedback)
+
+
+def _reject_plan(task: Task, request: Request) -> None:
+    _require_feedback(request, "Say what is wrong with the plan: the agent plans again with your words.")
+    plan = task.plans.order_by("-version").first()
+    if plan is not None:
+        plan.rejected_at, plan.feedback = now(), request.feedback
+        plan.save(update_fields=["rejected_at", "feedback"])
+        _publish_plan(plan)
+    task = move(task.pk, "reject_plan", card=QUEUED, actor=request.actor, reason=request.feedback)
+    open_run(task, Phase.PLANNING, feedback=request.feedback)
+
+
+def _replan(task: Task, request: Request) -> None:
+    _require_feedback(request, "Say what the new plan should do differently.")
+    supersede_run(task)
+    task = move(task.pk, "replan", card=QUEUED, actor=request.actor, reason=request.feedback)
+    open_run(task, Phase.PLANNING, feedback=request.feedback)
+
+
+def _skip_ai_review(task: Task, request: Request) -> None:
+    if not request.reason:
+        raise Invalid("Say why the AI review is skipped; it is kept in the history.", detail={"field": "reason"})
+    supersede_run(task)
+    card = Card(RunState.WAITING, Needs.REVIEW, f"The AI review was skipped: {request.reason}")
+    move(task.pk, "skip_ai_review", card=card, actor=request.actor, reason=request.reason)
+
+
+def _request_changes(task: Task, request: Request) -> None:
+    _require_feedback(request, "Say what should be changed: the agent reads your words.")
+    task = move(task.pk, "request_changes", card=QUEUED, actor=request.actor, reason=request.feedback)
+    open_run(task, Phase.FIX, feedback=request.feedback)
+
+
+def _complete(task: Task, request: Request) -> None:
+    completion.request(task, how=request.how, actor=request.actor, reason=request.reason)
+
+
+def _stop(task: Task, request: Request) -> None:
+    run = active_run(task)
+    if run is None:
+        raise not_allowed(task, "stop")
+    record(task, "stop", actor=request.actor, reason=request.reason, run=run)
+    stop_run(task, run)
+
+
+def _retry(task: Task, request: Request) -> None:
+    record(task, "retry", actor=request.actor, reason=request.feedback or request.reason, run=last_run(task))
+    repeat_run(task, feedback=request.feedback)
+
+
+def _resume(task: Task, request: Request) -> None:
+    record(task, "resume", actor=request.actor, reason=request.feedback or request.reason, run=last_run(task))
+    repeat_run(task, feedback=request.feedback)
+
+
+def _cancel(task: Task, request: Request) -> None:
+    supersede_run(task)
+    move(task.pk, "cancel", card=Card(reason=request.reason), actor=request.actor, reason=request.reason)
+
+
+def _reopen(task: Task, request: Request) -> None:
+    if task.workspace is not None:
+        request_removal(task.workspace)  # what it holds unmerged is kept as a patch
+    task = move(task.pk, "reopen", card=Card(), actor=request.actor, reason=request.reason)
+    task.attempt += 1
+    task.workspace, task.completed_how, task.completed_commit = None, "", ""
+    task.save(update_fields=["attempt", "workspace", "completed_how", "completed_commit", "updated_at"])
+
+
+HANDLERS: dict[str, Callable[[Task, Request], None]] = {
+    "start": _start,
+    "approve_plan": _approve_plan,
+    "reject_plan": _reject_plan,
+    "replan": _replan,
+    "skip_ai_review": _skip_ai_review,
+    "request_changes": _request_changes,
+    "complete": _complete,
+    "retry": _retry,
+    "resume": _resume,
+    "stop": _stop,
+    "cancel": _cancel,
+    "reopen": _reopen,
+}
+
+
+def _publish_plan(plan: Plan) -> None:
+    payload = {"task": str(plan.task_id), "plan": str(plan.pk), "version": plan.version}
+    outbox.publish(plan.task.project_id, f"task:{plan.task_id}", "plan.ready", payload)
+
+
+def _require_feedback(request: Request, sentence: str) -> None:
+    if not request.feedback:
+        raise Invalid(sentence, detail={"field": "feedback"})
+
+
+def _bounded(field: str, value: str, limit: int) -> str:
+    text = clean(value).replace("\r\n", "\n").strip()
+    if len(text) > limit:
+        raise Invalid(
+            f"The {field} has {len(text):,} characters; {limit:,} are possible.",
+            detail={"field": field, "limit": limit},
+        )
+    return text

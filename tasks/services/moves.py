@@ -1,0 +1,165 @@
+"""Every change of a task's column, and of what its card shows, in one place."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models import Max, Min
+from django_fsm import ConcurrentTransition, TransitionNotAllowed, can_proceed
+
+from studio import outbox
+from studio.kernel.clock import now
+from studio.kernel.errors import Conflict, NotFound
+from studio.kernel.text import clean, cut
+from tasks.actions import possible
+from tasks.choices import Needs, RunState, Status
+from tasks.models import PhaseRun, Task, TaskHistory
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+STUDIO = "studio"
+REASON_LIMIT = 2000  # characters of a card's reason
+PAYLOAD_REASON = 300  # of it in a feed event, which stays below 1 kB
+
+# Two transitions are one action with two outcomes; the history names the action.
+ACTION_NAMES = {"plan_accepted": "plan_ready", "ai_give_up": "ai_request_changes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a card shows beside its column."""
+
+    run_state: str = RunState.IDLE
+    needs: str = Needs.NOTHING
+    reason: str = ""
+    error_code: str = ""
+
+
+QUEUED = Card(RunState.QUEUED)
+RUNNING = Card(RunState.RUNNING)
+STOPPED = Card(RunState.STOPPED, Needs.RESUME)
+
+
+def lock(task_id: uuid.UUID | str) -> Task:
+    """The task as it is now, held until the end of the caller's transaction. Whoever changes anything of a task or of
+    its runs takes this lock first. Raises NotFound."""
+    task = Task.objects.select_for_update(of=("self",)).select_related("project").filter(pk=task_id).first()
+    if task is None:
+        raise NotFound("This task does not exist any more.")
+    return task
+
+
+def move(
+    task_id: uuid.UUID | str,
+    transition: str,
+    *,
+    card: Card,
+    actor: AbstractBaseUser | None = None,
+    reason: str = "",
+    run: PhaseRun | None = None,
+) -> Task:
+    """Move a task to another column: transition, history row and feed event in one transaction; the moved task.
+
+    `actor` None is the studio itself. Raises Conflict, with the actions that the state does allow, when the transition is
+    not possible now.
+    """
+    with transaction.atomic():
+        task = lock(task_id)
+        method = getattr(task, transition)
+        if not can_proceed(method):
+            raise not_allowed(task, ACTION_NAMES.get(transition, transition))
+        source = task.status
+        try:
+            method()
+            task.position = _place(task)
+            _set_card(task, card)
+            task.save()
+        except (TransitionNotAllowed, ConcurrentTransition) as error:
+            raise not_allowed(task, ACTION_NAMES.get(transition, transition)) from error
+        action = ACTION_NAMES.get(transition, transition)
+        record(task, action, source=source, actor=actor, reason=reason, run=run)
+        outbox.publish(
+            task.project_id,
+            f"task:{task.pk}",
+            "task.moved",
+            {**card_payload(task), "from": source, "to": task.status, "action": action, "position": task.position},
+        )
+    return task
+
+
+def show(task: Task, card: Card, *, run: PhaseRun | None = None) -> None:
+    """Change what the card of a locked task shows, and tell the feed. Belongs into the transaction that makes it true."""
+    _set_card(task, card)
+    task.save(update_fields=["run_state", "needs", "reason", "error_code", "version", "updated_at"])
+    payload = card_payload(task)
+    if run is not None:
+        payload |= {"run": str(run.pk), "phase": run.phase, "round": run.round, "state": run.state}
+    outbox.publish(task.project_id, f"task:{task.pk}", "run.state", payload)
+
+
+def record(
+    task: Task,
+    action: str,
+    *,
+    source: str | None = None,
+    actor: AbstractBaseUser | None = None,
+    reason: str = "",
+    run: PhaseRun | None = None,
+) -> None:
+    """Write a history row: a move when `source` differs from the task's column, else a decision that kept it there."""
+    TaskHistory.objects.create(
+        task=task,
+        action=action,
+        from_status=task.status if source is None else source,
+        to_status=task.status,
+        actor=actor,
+        actor_name=actor.get_username() if actor is not None else STUDIO,
+        reason=clean(reason),
+        run=run,
+        at=now(),
+    )
+
+
+def not_allowed(task: Task, action: str) -> Conflict:
+    """The refusal of `action` in the task's present state."""
+    allowed = possible(task.status, task.run_state)
+    column = Status(task.status).label
+    if task.status == Status.REVIEW and task.run_state == RunState.RUNNING:
+        return Conflict(f"{task.key} is being merged; wait until that is done.", allowed=allowed)
+    return Conflict(
+        f"“{action}” is not possible while {task.key} is in {column} ({RunState(task.run_state).label}).",
+        allowed=allowed,
+    )
+
+
+def card_payload(task: Task) -> dict[str, object]:
+    """What a feed event says of a card."""
+    return {
+        "task": str(task.pk),
+        "key": task.key,
+        "status": task.status,
+        "run_state": task.run_state,
+        "needs": task.needs,
+        "reason": cut(task.reason, PAYLOAD_REASON),
+        "version": task.version,
+    }
+
+
+def _set_card(task: Task, card: Card) -> None:
+    task.run_state, task.needs, task.error_code = card.run_state, card.needs, card.error_code
+    task.reason = cut(clean(card.reason), REASON_LIMIT)
+    task.version += 1
+
+
+def _place(task: Task) -> float:
+    """Where a task arrives in its new column: at the end, and what is finished at the top."""
+    column = Task.objects.filter(project_id=task.project_id, status=task.status).exclude(pk=task.pk)
+    if task.status in (Status.DONE, Status.CANCELLED):
+        first = column.aggregate(first=Min("position"))["first"]
+        return 0.0 if first is None else float(first) - 1
+    last = column.aggregate(last=Max("position"))["last"]
+    return 1.0 if last is None else float(last) + 1

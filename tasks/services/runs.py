@@ -1,0 +1,163 @@
+"""Opening runs and ending them. A run's state and what its task's card shows change in the same transaction."""
+
+from __future__ import annotations
+
+import uuid
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max
+
+from sessions_app.services.abort import request_abort
+from studio.kernel.clock import now
+from studio.kernel.errors import Conflict
+from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
+from tasks.choices import ACTIVE_RUN_STATES, ERRORS, Needs, Phase, RunPhaseState, RunState, Status
+from tasks.models import PhaseRun, Task
+from tasks.services.moves import QUEUED, STOPPED, Card, lock, show
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_LIMIT = 4000  # characters of a run's error message
+
+# Which phases an agent works on in a column; the first is what a run without a predecessor would be.
+PHASES: dict[str, list[str]] = {
+    Status.PLANNING: [Phase.PLANNING],
+    Status.IN_PROGRESS: [Phase.IMPLEMENTATION, Phase.FIX],
+    Status.AI_REVIEW: [Phase.REVIEW],
+}
+
+
+def active_run(task: Task) -> PhaseRun | None:
+    """The run that is queued or under way; a constraint allows one."""
+    return task.runs.filter(state__in=ACTIVE_RUN_STATES).first()
+
+
+def last_run(task: Task) -> PhaseRun | None:
+    """The newest run of the task's present attempt and column."""
+    runs = task.runs.filter(attempt=task.attempt, phase__in=PHASES.get(task.status, []))
+    return runs.order_by("-created_at").first()
+
+
+def next_round(task: Task, phase: str) -> int:
+    """The number of the next round of `phase` in the present attempt."""
+    last = task.runs.filter(attempt=task.attempt, phase=phase).aggregate(last=Max("round"))["last"]
+    return (last or 0) + 1
+
+
+def open_run(
+    task: Task, phase: str, *, feedback: str = "", round_number: int | None = None, retry: int = 0
+) -> PhaseRun:
+    """Queue a run of `phase` for a locked task and ask for the scheduler. Raises Conflict when another run is active."""
+    try:
+        with transaction.atomic():
+            run = PhaseRun.objects.create(
+                task=task,
+                phase=phase,
+                round=round_number or next_round(task, phase),
+                attempt=task.attempt,
+                retry=retry,
+                feedback=feedback,
+            )
+    except IntegrityError as error:
+        raise Conflict(f"An agent is already at work on {task.key}.", allowed=["stop"], code="run_active") from error
+    show(task, QUEUED, run=run)
+    enqueue(Names.SCHEDULE_RUNS)
+    return run
+
+
+def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
+    """A fresh run for what the last one left undone: the same phase and round, its feedback and what is added to it."""
+    last = last_run(task)
+    if last is None:
+        return open_run(task, PHASES[task.status][0], feedback=feedback)
+    return open_run(
+        task,
+        last.phase,
+        feedback="\n\n".join(part for part in (last.feedback, feedback) if part),
+        round_number=last.round,
+        retry=last.retry + 1,
+    )
+
+
+def stop_run(task: Task, run: PhaseRun) -> None:
+    """End the active run of a locked task for a person.
+
+    What has not begun ends at once. A running turn is asked to end; `advance` marks the run stopped when it has, so that
+    what the agent left is committed first.
+    """
+    if run.state in (RunPhaseState.QUEUED, RunPhaseState.PREPARING):
+        end_run(task, run, RunPhaseState.STOPPED, STOPPED)
+        return
+    PhaseRun.objects.filter(pk=run.pk).update(stop_requested_at=now())
+    show(task, Card(RunState.RUNNING, reason="Stopping."), run=run)
+    if run.turn_id is not None:
+        request_abort(turn_id=run.turn_id, reason="stopped")
+
+
+def supersede_run(task: Task) -> None:
+    """End the active run of a locked task at once because the task goes elsewhere; its turn is asked to end.
+
+    The next run of the task waits until that turn has settled (see prepare), so two agents never share a workspace.
+    """
+    run = active_run(task)
+    if run is None:
+        return
+    if run.turn_id is not None:
+        request_abort(turn_id=run.turn_id, reason="stopped")
+    _close(run, RunPhaseState.STOPPED)
+    enqueue(Names.SCHEDULE_RUNS)
+
+
+def end_run(task: Task, run: PhaseRun, state: RunPhaseState, card: Card, *, code: str = "", message: str = "") -> None:
+    """Give the active run of a locked task its final state and show it on the card; the next one in the queue may begin."""
+    _close(run, state, code=code, message=message)
+    show(task, card, run=run)
+    enqueue(Names.SCHEDULE_RUNS)
+
+
+def succeed_run(run: PhaseRun) -> None:
+    """The run did what it was for. The move that follows in the same transaction shows it on the card."""
+    _close(run, RunPhaseState.SUCCEEDED)
+    enqueue(Names.SCHEDULE_RUNS)
+
+
+def fail_run(run_id: uuid.UUID | str, code: str, message: str = "", *, epoch: int | None = None) -> bool:
+    """The run failed: its task stays where it is and shows why. False when the run was over, or `epoch` lost its lease."""
+    with transaction.atomic():
+        held = PhaseRun.objects.filter(pk=run_id).only("task_id").first()
+        if held is None:
+            return False
+        task = lock(held.task_id)
+        run = PhaseRun.objects.get(pk=run_id)
+        if run.state not in ACTIVE_RUN_STATES or (epoch is not None and run.lease_epoch != epoch):
+            return False
+        if code not in ERRORS:
+            code, message = "internal_error", f"{code}: {message}" if message else code
+        end_run(task, run, RunPhaseState.FAILED, failure_card(code, message), code=code, message=message)
+    log.info("run_failed", run=str(run_id), code=code, message=message)
+    return True
+
+
+def failure_card(code: str, message: str) -> Card:
+    """What a card shows of a failure: the sentence of its code, and what was said besides."""
+    reason = " ".join(part for part in (ERRORS[code].sentence, clean(message).strip()) if part)
+    return Card(RunState.FAILED, Needs.FAILURE, reason, code)
+
+
+def _close(run: PhaseRun, state: RunPhaseState, *, code: str = "", message: str = "") -> None:
+    """Write the final state. The epoch grows, so a worker that still holds the run changes nothing any more."""
+    run.state, run.error_code, run.ended_at = state, code, now()
+    run.error_message = cut(clean(message), MESSAGE_LIMIT)
+    PhaseRun.objects.filter(pk=run.pk).update(
+        state=run.state,
+        error_code=run.error_code,
+        error_message=run.error_message,
+        ended_at=run.ended_at,
+        note="",
+        next_try_at=None,
+        lease_owner="",
+        lease_until=None,
+        lease_epoch=F("lease_epoch") + 1,
+    )
