@@ -131,12 +131,12 @@ class Ingest:
         """One session's entries; if they cannot be stored together, one by one, so that one bad entry costs itself only."""
         try:
             session_log.append(session_id, entries)
-        except (DatabaseError, ValueError) as error:
+        except (DatabaseError, TypeError, ValueError) as error:
             log.warning("entries_refused", session=str(session_id), count=len(entries), error=str(error))
             for entry in entries:
                 try:
                     session_log.append(session_id, [entry])
-                except (DatabaseError, ValueError) as reason:
+                except (DatabaseError, TypeError, ValueError) as reason:
                     self.skipped += 1
                     log.warning("entry_dropped", session=str(session_id), key=entry.key, error=str(reason))
 

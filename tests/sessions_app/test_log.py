@@ -1,0 +1,95 @@
+"""The log: gapless numbers, no doubles, usage counted once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.db import connection
+
+from agents.backend import LogEntry
+from sessions_app import log, selectors
+from sessions_app.models import AgentSession, SessionEvent
+from studio.kernel.clock import now
+
+
+def text(key: str) -> LogEntry:
+    return LogEntry("text", f"text:{key}", {"text": key, "part": key}, now())
+
+
+def step(key: str, **tokens: int) -> LogEntry:
+    return LogEntry("step.finished", f"step:{key}", {"part": key, "cost": 0.25, "tokens": tokens}, now())
+
+
+def test_append__numbers_without_a_gap(session):
+    log.append(session.pk, [text("a"), text("b")])
+    log.append(session.pk, [text("c")])
+    assert [event.seq for event in selectors.read_session(str(session.pk), 0)] == [1, 2, 3]
+    assert selectors.session_head(str(session.pk)) == 3
+
+
+def test_append__same_key_again_changes_nothing(session):
+    log.append(session.pk, [text("a"), text("b")])
+    new = log.append(session.pk, [text("b"), text("c"), text("c")])
+    assert [entry.key for entry in new] == ["text:c"]
+    assert SessionEvent.objects.count() == 3
+
+
+def test_append__usage_is_counted_once(session):
+    for _ in range(2):
+        log.append(session.pk, [step("s1", input=10, output=5), step("s2", input=1, cached=7, reasoning=2)])
+    session.refresh_from_db()
+    assert (session.tokens_input, session.tokens_output) == (11, 5)
+    assert (session.tokens_cached, session.tokens_reasoning) == (7, 2)
+    assert str(session.cost) == "0.500000"
+
+
+def test_append__steps_of_sub_agents_cost_but_do_not_count(session, turn):
+    turn.state = "running"
+    turn.save(update_fields=["state"])
+    child = LogEntry("step.finished", "step:c", {"part": "c", "cost": 1, "tokens": {}, "child": "ses_9"}, now())
+    log.append(session.pk, [step("s1"), child])
+    turn.refresh_from_db()
+    session.refresh_from_db()
+    assert turn.steps == 1
+    assert session.cost == pytest.approx(1.25)
+
+
+def test_append__rings_after_the_commit(session, silent_doorbell, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        log.append(session.pk, [text("a")])
+        assert silent_doorbell == []
+    assert silent_doorbell == [f"session:{session.pk}"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_append__from_eight_threads_is_gapless(workspace, server):
+    session = AgentSession.objects.create(
+        project=workspace.project, workspace=workspace, server=server, role="planner", title="t", directory="/srv/tree"
+    )
+
+    def write(worker: int) -> None:
+        for index in range(20):
+            log.append(session.pk, [text(f"{worker}.{index}"), text(f"shared.{index}")])
+        connection.close()
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seqs = list(SessionEvent.objects.filter(session=session).order_by("seq").values_list("seq", flat=True))
+    assert seqs == list(range(1, 8 * 20 + 20 + 1))
+
+
+def test_transcript__a_finished_tool_shows_once(session):
+    started = LogEntry("tool.started", "tool.started:p", {"part": "p", "tool": "bash"}, now())
+    finished = LogEntry("tool.finished", "tool.finished:p", {"part": "p", "tool": "bash"}, now())
+    log.append(session.pk, [started, finished])
+    assert [event.kind for event in selectors.transcript(session)] == ["tool.finished"]
+
+
+def test_may_see_session__members_only(session, owner, stranger):
+    assert selectors.may_see_session(owner, str(session.pk))
+    assert not selectors.may_see_session(stranger, str(session.pk))
+    assert not selectors.may_see_session(owner, "no-id")

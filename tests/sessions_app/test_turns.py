@@ -1,0 +1,282 @@
+"""A turn from its admission to its end, with a server whose faults are chosen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from agents.backend import LogEntry, TurnView
+from sessions_app.models import SessionEvent, Turn
+from sessions_app.services import abort, dispatch, settle, sweep, turns
+from sessions_app.signals import turn_settled
+from studio.kernel.clock import later, now
+from studio.kernel.errors import Conflict, NotFound, Upstream
+
+UNREACHABLE = Upstream("The agent server did not answer.", code="server_unreachable", transient=True)
+
+
+@pytest.fixture
+def settled():
+    """The turns whose end was told upwards."""
+    heard: list[Turn] = []
+
+    def receiver(turn, **_):
+        heard.append(turn)
+
+    turn_settled.connect(receiver)
+    yield heard
+    turn_settled.disconnect(receiver)
+
+
+def kinds(session) -> list[str]:
+    return list(SessionEvent.objects.filter(session=session).order_by("seq").values_list("kind", flat=True))
+
+
+def test_admit__asks_for_dispatch_after_the_commit(session, requested_jobs, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        turn = turns.admit_turn(session=session, prompt="x", max_steps=1, wall_seconds=10, idle_seconds=5)
+    assert requested_jobs == [("sessions.dispatch_turn", (str(turn.pk),))]
+    assert turn.message_id.startswith("msg_")
+    assert turn.part_id.startswith("prt_")
+
+
+def test_admit__second_active_turn_is_a_conflict(session, turn):
+    with pytest.raises(Conflict):
+        turns.admit_turn(session=session, prompt="again", max_steps=1, wall_seconds=10, idle_seconds=5)
+
+
+def test_dispatch__sends_once_and_runs(session, turn, backend):
+    dispatch.dispatch(turn.pk)
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    assert (turn.state, turn.attempts, turn.lease_until) == ("running", 1, None)
+    assert [prompt.message_id for prompt in backend.prompts] == [turn.message_id]
+    assert len(backend.attached) == 1
+    assert kinds(session) == ["turn.started"]
+
+
+def test_dispatch__held_by_another_worker_is_left_alone(turn, backend):
+    Turn.objects.filter(pk=turn.pk).update(lease_until=later(30), lease_epoch=1)
+    dispatch.dispatch(turn.pk)
+    assert backend.prompts == []
+
+
+def test_dispatch__a_crash_after_the_post_sends_the_same_ids_again(turn, backend):
+    """The worker died between the POST and the row: the lease runs out, the same prompt goes out again."""
+    backend.during_admit = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        dispatch.dispatch(turn.pk)
+    backend.during_admit = None
+    dispatch.dispatch(turn.pk)
+    assert len(backend.prompts) == 1  # the lease still holds
+    Turn.objects.filter(pk=turn.pk).update(lease_until=now() - timedelta(seconds=1))
+    dispatch.dispatch(turn.pk)
+    assert {(prompt.message_id, prompt.part_id) for prompt in backend.prompts} == {(turn.message_id, turn.part_id)}
+    assert len(backend.prompts) == 2
+    assert len(backend.opened) == 1
+    turn.refresh_from_db()
+    assert turn.state == "running"
+
+
+def test_dispatch__unreachable_server_is_tried_again_later(turn, backend):
+    backend.fail["open_session"] = UNREACHABLE
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    assert turn.state == "dispatching"
+    assert turn.next_try_at > now()
+    assert turn.lease_until is None
+    backend.fail.clear()
+    dispatch.dispatch(turn.pk)  # not due yet
+    assert backend.prompts == []
+    Turn.objects.filter(pk=turn.pk).update(next_try_at=now())
+    dispatch.dispatch(turn.pk)
+    assert len(backend.prompts) == 1
+
+
+def test_dispatch__gives_up_after_ten_minutes(turn, backend, settled):
+    Turn.objects.filter(pk=turn.pk).update(created_at=now() - timedelta(minutes=11))
+    backend.fail["admit"] = UNREACHABLE
+    dispatch.dispatch(turn.pk)
+    assert (settled[0].outcome, settled[0].error_code) == ("failed", "server_unreachable")
+
+
+def test_dispatch__unknown_model_is_rejected(turn, backend, settled):
+    backend.fail["admit"] = Upstream("No such model.", code="model_not_found")
+    dispatch.dispatch(turn.pk)
+    assert (settled[0].outcome, settled[0].error_code) == ("rejected", "model_not_found")
+
+
+def test_dispatch__lost_session_fails(turn, backend, settled):
+    backend.fail["admit"] = NotFound("gone")
+    dispatch.dispatch(turn.pk)
+    assert settled[0].error_code == "session_lost"
+
+
+def test_dispatch__stopped_while_the_prompt_goes_out_is_aborted_there(turn, backend):
+    def stop() -> None:
+        abort.request_abort(turn_id=turn.pk, reason="stop")
+        settle.settle(turn.pk, "aborted")
+
+    backend.during_admit = stop
+    dispatch.dispatch(turn.pk)
+    assert backend.aborted == ["ses_1"]
+
+
+def test_dispatch__settled_by_the_bridge_before_the_row_says_running(turn, backend, settled):
+    """A turn may be over before its dispatch has returned."""
+
+    def finish() -> None:
+        backend.view = TurnView(state="completed", result_text="done")
+        settle.reconcile(turn.pk)
+
+    backend.during_admit = finish
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    assert (turn.state, turn.outcome) == ("settled", "completed")
+    assert backend.aborted == []
+    assert len(settled) == 1
+
+
+@pytest.fixture
+def running(turn, backend):
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    return turn
+
+
+def test_reconcile__running_stays_running(running, backend):
+    backend.view = TurnView(state="running", retry_note="429", events=[LogEntry("text", "text:p", {"text": "x"}, now())])
+    settle.reconcile(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.retry_note) == ("running", "429")
+    assert "text" in kinds(running.session)
+
+
+def test_reconcile__completed_settles_once(running, backend, settled):
+    backend.view = TurnView(state="completed", result_text="All\x00 done")
+    settle.reconcile(running.pk)
+    settle.reconcile(running.pk)
+    assert [turn.result_text for turn in settled] == ["All done"]
+    assert kinds(running.session) == ["turn.started", "turn.settled"]
+
+
+@pytest.mark.parametrize("state", ["failed", "rejected"])
+def test_reconcile__failure_keeps_its_code(running, backend, settled, state):
+    backend.view = TurnView(state=state, error_code="provider_auth", error_message="401")
+    settle.reconcile(running.pk)
+    assert (settled[0].outcome, settled[0].error_code) == (state, "provider_auth")
+
+
+def test_reconcile__unreachable_server_changes_nothing(running, backend):
+    backend.fail["view_turn"] = UNREACHABLE
+    settle.reconcile(running.pk)
+    running.refresh_from_db()
+    assert running.state == "running"
+
+
+def test_reconcile__died_just_after_the_post_is_not_believed(running, backend):
+    backend.view = TurnView(state="died")
+    settle.reconcile(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.resumes) == ("running", 0)
+
+
+def test_reconcile__died_with_its_server_is_resumed_under_the_same_ids(running, backend):
+    running.session.server.boot = "boot-2"
+    running.session.server.save(update_fields=["boot"])
+    backend.view = TurnView(state="died")
+    settle.reconcile(running.pk)
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.resumes, running.server_boot) == ("running", 1, "boot-2")
+    assert len({prompt.message_id for prompt in backend.prompts}) == 1
+    assert "turn.resumed" in kinds(running.session)
+
+
+def test_reconcile__dies_for_ever_fails_at_last(running, backend, settled):
+    Turn.objects.filter(pk=running.pk).update(resumes=settle.MAX_RESUMES, server_boot="older")
+    backend.view = TurnView(state="died")
+    settle.reconcile(running.pk)
+    assert settled[0].error_code == "server_unreachable"
+
+
+def test_reconcile__session_unknown_to_the_server(running, backend, settled):
+    backend.view = TurnView(state="absent")
+    settle.reconcile(running.pk)
+    assert settled[0].error_code == "session_lost"
+
+
+def test_abort__never_sent_ends_without_a_call(turn, backend, settled):
+    assert abort.request_abort(turn_id=turn.pk, reason="stop")
+    assert not abort.request_abort(turn_id=turn.pk, reason="stop")
+    abort.abort(turn.pk)
+    assert backend.aborted == []
+    assert settled[0].outcome == "aborted"
+
+
+def test_abort__running_is_aborted_on_the_server(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="stop")
+    backend.view = TurnView(state="aborted")
+    abort.abort(running.pk)
+    abort.abort(running.pk)
+    assert backend.aborted == ["ses_1"]
+    assert (settled[0].outcome, settled[0].error_code) == ("aborted", "aborted")
+
+
+def test_abort__by_a_watchdog_is_a_failure(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="stalled")
+    backend.view = TurnView(state="aborted")
+    abort.abort(running.pk)
+    assert (settled[0].outcome, settled[0].error_code) == ("failed", "stalled")
+
+
+def test_abort__finished_first_counts_as_finished(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="step_limit")
+    backend.view = TurnView(state="completed", result_text="in time")
+    abort.abort(running.pk)
+    assert settled[0].outcome == "completed"
+
+
+def test_abort__unreachable_server_is_asked_again_then_given_up(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="stop")
+    backend.fail["abort"] = UNREACHABLE
+    abort.abort(running.pk)
+    assert settled == []
+    Turn.objects.filter(pk=running.pk).update(abort_requested_at=now() - timedelta(minutes=2))
+    abort.abort(running.pk)
+    assert settled[0].outcome == "aborted"
+
+
+def test_abort__died_while_stopping_is_stopped(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="stop")
+    backend.view = TurnView(state="died")
+    abort.abort(running.pk)
+    assert settled[0].outcome == "aborted"
+
+
+def test_settle__fences_off_whoever_still_works(running):
+    epoch = running.lease_epoch
+    settle.settle(running.pk, "completed")
+    running.refresh_from_db()
+    assert running.lease_epoch > epoch
+    assert not settle.settle(running.pk, "failed")
+    assert running.outcome == "completed"
+
+
+def test_sweep__rings_for_what_is_due(turn, requested_jobs, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        assert sweep.sweep() == 0
+        Turn.objects.filter(pk=turn.pk).update(created_at=now() - timedelta(seconds=5))
+        assert sweep.sweep() == 1
+        Turn.objects.filter(pk=turn.pk).update(lease_until=later(5))
+        assert sweep.sweep() == 0
+        Turn.objects.filter(pk=turn.pk).update(lease_until=None, state="running")
+        assert sweep.sweep() == 1  # no bridge follows the server
+        Turn.objects.filter(pk=turn.pk).update(abort_requested_at=now() - timedelta(seconds=5))
+        sweep.sweep()
+    assert {name for name, _ in requested_jobs} == {
+        "sessions.dispatch_turn",
+        "sessions.reconcile_turn",
+        "sessions.abort_turn",
+    }
