@@ -15,24 +15,6 @@ TEXT_LIMIT = 200_000  # characters of one text or reasoning entry
 OUTPUT_LIMIT = 30_000  # characters of one tool's output
 INPUT_LIMIT = 10_000  # characters of one tool's arguments, as JSON
 
-EntryKind = Literal[
-    "user",
-    "text",
-    "reasoning",
-    "tool.started",
-    "tool.finished",
-    "step.finished",
-    "todo",
-    "file.edited",
-    "retry",
-    "error",
-    "ask.rejected",
-    "notice",
-    "compacted",
-    "turn.started",  # the turn.* kinds are written by the studio itself
-    "turn.resumed",
-    "turn.settled",
-]
 TurnViewState = Literal["running", "completed", "failed", "aborted", "rejected", "died", "absent"]
 
 
@@ -40,11 +22,12 @@ TurnViewState = Literal["running", "completed", "failed", "aborted", "rejected",
 class LogEntry:
     """One finished thing that happened in a session.
 
+    Kinds: user, text, reasoning, tool.started, tool.finished, step.finished, todo, file.edited, retry, error, compacted.
     `key` says what it is about, not how it was learnt: the stream and a later reading of the same messages give the same
     key, so a reader that stores each key once may read both.
     """
 
-    kind: EntryKind
+    kind: str
     key: str
     data: dict[str, Any]
     at: datetime

@@ -1,0 +1,184 @@
+"""The server's global event stream as stream items. Pure but for a small memory of parts that are being written.
+
+Unknown and malformed events are skipped and counted; nothing here raises.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from agents.backend import (
+    Busy,
+    ChildOpened,
+    Connected,
+    Delta,
+    Entry,
+    Failed,
+    Heartbeat,
+    Idle,
+    InstanceGone,
+    PartReset,
+    PermissionAsked,
+    QuestionAsked,
+    Retrying,
+    StreamItem,
+)
+from agents.opencode.entries import MALFORMED, error_entry, error_text, moment, part_entries, retry_entry
+from studio.kernel.text import clean, cut
+
+MEMORY = 5_000  # messages, parts: what is older has long ended
+DETAIL_LIMIT = 2_000
+# What says nothing about a session. `sync` is the durable twin of an event that comes by itself as well; todos, edited
+# files and compactions are read from their parts, which a later reading of the messages shows too.
+NOISE = {
+    "sync", "plugin.added", "catalog.updated", "reference.updated", "integration.updated", "project.updated",
+    "project.created", "file.edited", "file.watcher.updated", "todo.updated", "session.updated", "session.diff",
+    "session.deleted", "session.compacted", "message.removed", "message.part.removed", "permission.replied",
+    "question.replied", "question.rejected", "vcs.branch.updated", "mcp.tools.changed", "command.executed",
+    "lsp.updated", "lsp.client.diagnostics", "installation.updated", "installation.update-available",
+}  # fmt: skip
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Recent(OrderedDict[Key, Value], Generic[Key, Value]):
+    """A dictionary that forgets its oldest keys."""
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > MEMORY:
+            self.popitem(last=False)
+
+
+class Translator:
+    """Translates one connection's events; a new connection needs a new translator."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self._roles: Recent[str, str] = Recent()  # message -> role
+        self._kinds: Recent[str, str] = Recent()  # part -> text or reasoning
+        self._writing: Recent[str, list[str]] = Recent()  # message -> parts with deltas that have not ended
+        self._seen: Recent[str, None] = Recent()  # keys of entries already given
+        self._handlers: dict[str, Callable[[dict[str, Any], str], list[StreamItem]]] = {
+            "server.connected": lambda _properties, _directory: [Connected()],
+            "server.heartbeat": lambda _properties, _directory: [Heartbeat()],
+            "server.instance.disposed": lambda properties, directory: [
+                InstanceGone(properties["directory"] or directory)
+            ],
+            "global.disposed": lambda _properties, _directory: [InstanceGone("")],
+            "session.created": self._session_created,
+            "session.status": self._status,
+            "session.idle": lambda properties, _directory: [Idle(properties["sessionID"])],
+            "session.error": self._session_error,
+            "message.updated": self._message,
+            "message.part.updated": self._part,
+            "message.part.delta": self._delta,
+            "permission.asked": self._permission,
+            "question.asked": self._question,
+        }
+
+    def translate(self, event: Any) -> list[StreamItem]:
+        """The items of one event of `/global/event`."""
+        try:
+            payload = event["payload"]
+            kind = payload["type"]
+            handler = self._handlers.get(kind)
+            if handler:
+                return handler(payload["properties"], event.get("directory") or "")
+        except MALFORMED:
+            self.skipped += 1
+            return []
+        if kind not in NOISE and not kind.startswith("session.next."):
+            self.skipped += 1
+        return []
+
+    def _session_created(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
+        info = properties["info"]
+        parent = info.get("parentID")
+        return [ChildOpened(info["id"], parent)] if parent else []
+
+    def _status(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
+        session, status = properties["sessionID"], properties["status"]
+        if status["type"] == "busy":
+            return [Busy(session)]
+        if status["type"] != "retry":
+            return []  # idle: session.idle follows at once
+        entry = retry_entry(session, status)
+        at = moment(status["next"]) if status.get("next") else None
+        return [Retrying(session, entry.data["attempt"], entry.data["message"], at), Entry(session, entry)]
+
+    def _session_error(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
+        session = properties.get("sessionID")
+        if not session:
+            return []
+        return [Failed(session, *error_text(properties["error"]))]
+
+    def _message(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
+        info = properties["info"]
+        self._roles[info["id"]] = info["role"]
+        if (info.get("time") or {}).get("completed"):
+            self._writing.pop(info["id"], None)
+        error = error_entry(info)
+        return self._new(info["sessionID"], [error] if error else [])
+
+    def _part(self, properties: dict[str, Any], directory: str) -> list[StreamItem]:
+        part = properties["part"]
+        session, message, kind = part["sessionID"], part["messageID"], part["type"]
+        items: list[StreamItem] = []
+        if kind == "step-start":
+            # The server tries a step again within the same message: what the failed try wrote is void.
+            items += [PartReset(session, one) for one in self._writing.pop(message, [])]
+        elif kind in ("text", "reasoning"):
+            self._kinds[part["id"]] = kind
+            writing = self._writing.get(message)
+            if writing and (part.get("time") or {}).get("end") and part["id"] in writing:
+                writing.remove(part["id"])
+        role = self._roles.get(message, "")
+        entries = part_entries(part, role=role, directory=directory, at=moment(properties.get("time")))
+        return items + self._new(session, entries)
+
+    def _delta(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
+        if properties["field"] != "text":
+            return []
+        part, message = properties["partID"], properties["messageID"]
+        writing = self._writing.setdefault(message, [])
+        if part not in writing:
+            writing.append(part)
+        reasoning = self._kinds.get(part) == "reasoning"
+        return [Delta(properties["sessionID"], part, clean(properties["delta"]), reasoning)]
+
+    def _permission(self, properties: dict[str, Any], directory: str) -> list[StreamItem]:
+        return [permission_asked(properties, directory)]
+
+    def _question(self, properties: dict[str, Any], directory: str) -> list[StreamItem]:
+        return [question_asked(properties, directory)]
+
+    def _new(self, session: str, entries: list[Any]) -> list[StreamItem]:
+        """Entries that were not given before: a tool that runs is reported again with each line it prints."""
+        fresh = [entry for entry in entries if entry.key not in self._seen]
+        for entry in fresh:
+            self._seen[entry.key] = None
+        return [Entry(session, entry) for entry in fresh]
+
+
+def permission_asked(request: dict[str, Any], directory: str) -> PermissionAsked:
+    """A pending permission, as in an event or in the list of them."""
+    metadata = request.get("metadata") or {}
+    detail = metadata.get("command") or metadata.get("filepath") or ", ".join(request.get("patterns") or [])
+    return PermissionAsked(
+        session=request["sessionID"],
+        id=request["id"],
+        directory=directory,
+        what=clean(request["permission"]),
+        detail=cut(clean(detail), DETAIL_LIMIT),
+    )
+
+
+def question_asked(request: dict[str, Any], directory: str) -> QuestionAsked:
+    """A pending question, as in an event or in the list of them."""
+    questions = [cut(clean(one["question"]), DETAIL_LIMIT) for one in request["questions"]]
+    return QuestionAsked(session=request["sessionID"], id=request["id"], directory=directory, questions=questions)
