@@ -14,6 +14,7 @@ READING_COMMANDS = (
 )  # fmt: skip
 NEVER_READING = ("*>*", "*--output*", "*--no-index*", "*--ext-diff*", "*--pre *", "*--pre=*", "*.env*")
 PUSHES = ("git push*", "git -C * push*")
+TOOL_OUTPUT = "*/opencode/tool-output/*"  # where the server keeps what was too long to show
 SECRET_FILES = ("*.env", "*.env.*")
 PLAIN_FILES = ("*.env.example",)
 
@@ -67,6 +68,7 @@ def permission_rules(role: str) -> list[Rule]:
         _rule("question", "*", "deny"),
         _rule("doom_loop", "*", "deny"),
         _rule("external_directory", "*", "deny"),
+        _rule("external_directory", TOOL_OUTPUT, "allow"),
         *(_rule("read", pattern, "deny") for pattern in SECRET_FILES),
         *(_rule("read", pattern, "allow") for pattern in PLAIN_FILES),
     ]

@@ -13,7 +13,8 @@ from agents.practice.samples import DEFAULT, SAMPLES
 PHASES = ("planning", "implementation", "review", "fix")
 FAULTS = ("status", "hang", "drop", "rubbish", "html", "no_finish")
 BLOCK = re.compile(r"^```practice[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-FINDING_NUMBER = re.compile(r"^\W*#(\d+)\b", re.MULTILINE)
+FINDINGS = re.compile(r"^<findings>$(.*?)^</findings>$", re.DOTALL | re.MULTILINE)
+FINDING_NUMBER = re.compile(r"^#(\d+) \[", re.MULTILINE)
 DEFAULT_CHUNK = 24  # characters
 LAST_WORDS = "The script for this phase has nothing more to do."
 
@@ -170,7 +171,8 @@ def _verdict(plain: Answer, step: dict[str, Any], conversation: Conversation) ->
 
 def _mark(plain: Answer, step: dict[str, Any], conversation: Conversation) -> list[Answer]:
     """Marks every finding that the prompt lists; no answer when there is none, or no such tool."""
-    numbers = sorted({int(number) for number in FINDING_NUMBER.findall(conversation.prompt)})
+    listed = "".join(FINDINGS.findall(conversation.prompt))
+    numbers = sorted({int(number) for number in FINDING_NUMBER.findall(listed)})
     if not numbers or MARK_FINDING not in conversation.offered:
         return []
     note = str(step.get("note", ""))
