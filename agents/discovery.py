@@ -35,16 +35,17 @@ class Binary:
     version: str
 
 
-def find_binary() -> Binary:
-    """The binary to use: OPENCODE_BIN, else one on PATH, else the one that npm put beside the studio.
+def find_binary(named: str | None = None) -> Binary:
+    """The binary to use: `named` (default: OPENCODE_BIN), else one on PATH, else the one that npm put beside the studio.
 
     A binary on PATH of another version is passed over. Raises BinaryMissingError with the remedy.
     """
-    if settings.OPENCODE_BIN:
-        named = shutil.which(settings.OPENCODE_BIN)
-        if named is None:
-            raise BinaryMissingError(f"OPENCODE_BIN names {settings.OPENCODE_BIN}, which cannot be run. {REMEDY}")
-        return _checked(Path(named))
+    wish = settings.OPENCODE_BIN if named is None else named
+    if wish:
+        path = shutil.which(wish)
+        if path is None:
+            raise BinaryMissingError(f"OPENCODE_BIN names {wish}, which cannot be run. {REMEDY}")
+        return _checked(Path(path))
     seen: list[str] = []
     for candidate in (shutil.which("opencode"), shutil.which(str(BASE_DIR / "node_modules" / ".bin" / "opencode"))):
         if candidate:

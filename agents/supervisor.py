@@ -22,9 +22,9 @@ import psutil
 import structlog
 
 from agents.endpoint import Endpoint, remove_endpoint, write_endpoint
+from agents.environment import MARK
 from agents.opencode.client import OpenCodeClient
 from agents.opencode.config import (
-    MARK,
     PROVIDER_TIMEOUT_MS,
     ServerFolder,
     build_config,
