@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 
+pytest_plugins = ["tests.real.agentserver"]
+
 
 @pytest.fixture
 def owner(db, django_user_model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import struct
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PracticeServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the name is the base class's
         """Keep quiet: the log file says what matters."""
@@ -135,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         reason = "tool_calls" if answer.calls else "stop"
         self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         self._event({"choices": [], "usage": _usage(asked, said, len(answer.reasoning))})
-        self._write(b"data: [DONE]\n\n")
+        self._chunk(b"data: [DONE]\n\n")
+        self._chunk(b"")
 
     def _say(self, answer: Answer) -> None:
         """The reasoning, the text and the tool calls as deltas."""
@@ -155,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
             self._pause(answer.pace)
 
     def _fail(self, fault: Fault, answer: Answer) -> None:
-        """Act the fault out. What the answer says comes first where the fault happens inside a stream."""
+        """Act the fault out. What the answer says, but none of its calls, comes first where a stream breaks."""
         if fault.kind == "status":
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             self._json(fault.status, _error(f"Practice fault: HTTP status {fault.status}."), headers)
@@ -165,15 +169,17 @@ class Handler(BaseHTTPRequestHandler):
             self._pause(fault.seconds)
         else:
             self._open_stream()
-            self._say(answer)
+            self._say(replace(answer, calls=()))
             if fault.kind == "hang":
                 self._pause(fault.seconds)
             elif fault.kind == "drop":
                 # A reset in place of an orderly end, as a crashed proxy gives it.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-            elif fault.kind == "rubbish":
-                self._write(b"data: {this is not json\n\n")
+                os.close(self.connection.detach())
+            else:
+                if fault.kind == "rubbish":
+                    self._chunk(b"data: {this is not json\n\n")
+                self._chunk(b"")
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not longer than the client does."""
@@ -189,6 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
+        self.send_header("Transfer-Encoding", "chunked")  # so that an end and a broken connection are told apart
         self.send_header("Connection", "close")
         self.end_headers()
 
@@ -197,11 +204,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _event(self, fields: dict[str, Any]) -> None:
         chunk = {"id": "practice", "object": "chat.completion.chunk", "created": int(time.time()), "model": MODEL}
-        self._write(b"data: " + json.dumps({**chunk, **fields}, ensure_ascii=False).encode() + b"\n\n")
+        self._chunk(b"data: " + json.dumps({**chunk, **fields}, ensure_ascii=False).encode() + b"\n\n")
 
-    def _write(self, data: bytes) -> None:
-        self.wfile.write(data)
-        self.wfile.flush()
+    def _chunk(self, data: bytes) -> None:
+        """One chunk of a stream; the empty one ends it."""
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def _json(self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         self._raw(status, "application/json", json.dumps(value).encode(), headers)
@@ -214,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self._write(data)
+        self.wfile.write(data)
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:

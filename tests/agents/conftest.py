@@ -1,0 +1,82 @@
+"""Repositories and turns for the tests of the gateway."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agents.backend import Prompt, TurnView
+from agents.opencode.backend import OpenCodeBackend
+from agents.roles import agent_name, system_text
+from tests.real.agentserver import RealAgentServer, fresh_ids, prompt_text, wait_for
+
+GREETINGS = {
+    "README.md": "# Greetings\n\nA tiny package that greets people.\n",
+    "greetings.py": '"""Friendly words."""\n\n\ndef hello(name: str) -> str:\n    """Greet somebody by name."""\n'
+    '    return f"Hello, {name}!"\n',
+    "test_greetings.py": "import unittest\n\nfrom greetings import hello\n\n\nclass HelloTest(unittest.TestCase):\n"
+    '    def test_hello(self) -> None:\n        self.assertEqual(hello("Ada"), "Hello, Ada!")\n',
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository with the files of the sample project."""
+    folder = tmp_path.resolve() / "greetings"
+    folder.mkdir()
+    for name, text in GREETINGS.items():
+        (folder / name).write_text(text)
+    identity = ["-c", "user.name=A Person", "-c", "user.email=person@example.invalid"]
+    for arguments in (["init", "-q", "-b", "trunk"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Begin"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True, timeout=30)
+    return folder
+
+
+@dataclass
+class RealTurn:
+    """One turn on the real server, driven as the studio drives it."""
+
+    server: RealAgentServer
+    backend: OpenCodeBackend
+    directory: Path
+    role: str
+    session: str
+    prompt: Prompt
+
+    def send(self) -> None:
+        """Hand the prompt over; again it is the same prompt."""
+        self.backend.admit(self.prompt)
+
+    def view(self) -> TurnView:
+        """The turn as the server knows it."""
+        return self.backend.view_turn(self.session, str(self.directory), self.prompt.message_id)
+
+    def settled(self) -> TurnView:
+        """The turn once it has ended. "died" right after sending only says that it has not begun."""
+        return wait_for(
+            lambda: view if (view := self.view()).state not in ("running", "died") else None, what="for the turn"
+        )
+
+    def lines(self):
+        """What the practice model was asked in this turn."""
+        return self.server.practice_lines(self.directory)
+
+
+@pytest.fixture
+def begin(opencode_server, repository):
+    """Opens a session and makes a turn: begin(script, role=...), not sent yet."""
+
+    def make(script="", *, role="implementer", model="", agent="", backend=None, directory=repository, **header):
+        backend = backend or opencode_server.backend()
+        name = agent or agent_name(role)
+        header.setdefault("phase", {"planner": "planning", "reviewer": "review"}.get(role, "implementation"))
+        session = backend.open_session(directory=str(directory), title="A test", role=role, agent=name, model=model)
+        message_id, part_id = fresh_ids()
+        text = prompt_text(script, **header)
+        prompt = Prompt(session, str(directory), message_id, part_id, name, model, system_text(role), text)
+        return RealTurn(opencode_server, backend, directory, role, session, prompt)
+
+    return make
