@@ -32,6 +32,13 @@ def moment(milliseconds: Any) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
+def identity(value: Any) -> str:
+    """An id of the server. Raises TypeError for what cannot be one."""
+    if not isinstance(value, str):
+        raise TypeError("an id is not a text")
+    return value
+
+
 def bounded(text: Any, limit: int, data: dict[str, Any]) -> str:
     """`text` made storable; when it is longer than `limit`, `data` says that it was cut."""
     whole = clean(text)
@@ -49,6 +56,7 @@ def part_entries(
     server died. An empty `role` is one that is not known.
     """
     kind = part["type"]
+    identity(part["id"])
     if kind == "text":
         return _text(part, role, at)
     if kind == "reasoning":
@@ -69,7 +77,7 @@ def error_entry(info: dict[str, Any]) -> LogEntry | None:
         return None
     name, message = error_text(error)
     at = moment(info.get("time", {}).get("completed"))
-    return LogEntry("error", f"error:{info['id']}", {"name": name, "message": message}, at)
+    return LogEntry("error", f"error:{identity(info['id'])}", {"name": name, "message": message}, at)
 
 
 def error_text(error: dict[str, Any]) -> tuple[str, str]:
@@ -112,7 +120,7 @@ def _text(part: dict[str, Any], role: str, at: datetime) -> list[LogEntry]:
         return _written("text", part)  # where the role is not known, a person's text has no end and is left out
     data: dict[str, Any] = {}
     data["text"] = bounded(part["text"], TEXT_LIMIT, data)
-    return [LogEntry("user", f"user:{part['messageID']}", data, at)]
+    return [LogEntry("user", f"user:{identity(part['messageID'])}", data, at)]
 
 
 def _written(kind: str, part: dict[str, Any]) -> list[LogEntry]:
@@ -156,7 +164,7 @@ def _finished(part: dict[str, Any], data: dict[str, Any], directory: str) -> Log
     data["status"] = "completed" if completed else "error"
     data["error"] = "" if completed else cut(clean(state.get("error") or INTERRUPTED), MESSAGE_LIMIT)
     if data["tool"] == "bash" and "exit" in metadata:
-        data["exit"] = metadata["exit"]
+        data["exit"] = metadata["exit"] if isinstance(metadata["exit"], int) else None
     data["ms"] = int(end - start) if start and end else None
     return LogEntry("tool.finished", f"tool.finished:{part['id']}", data, moment(end))
 
@@ -187,7 +195,8 @@ def _edited(part: dict[str, Any], directory: str) -> list[LogEntry]:
 
 
 def _step(part: dict[str, Any], at: datetime) -> LogEntry:
-    data = {"part": part["id"], "reason": clean(part.get("reason") or ""), "cost": float(part.get("cost") or 0)}
+    cost = float(part.get("cost") or 0)
+    data = {"part": part["id"], "reason": clean(part.get("reason") or ""), "cost": cost if math.isfinite(cost) else 0.0}
     return LogEntry("step.finished", f"step:{part['id']}", {**data, "tokens": token_counts(part.get("tokens"))}, at)
 
 

@@ -25,7 +25,7 @@ from agents.backend import (
     Retrying,
     StreamItem,
 )
-from agents.opencode.entries import MALFORMED, error_entry, error_text, moment, part_entries, retry_entry
+from agents.opencode.entries import MALFORMED, error_entry, error_text, identity, moment, part_entries, retry_entry
 from studio.kernel.text import clean, cut
 
 MEMORY = 5_000  # messages, parts: what is older has long ended
@@ -88,11 +88,13 @@ class Translator:
             kind = payload["type"]
             handler = self._handlers.get(kind)
             if handler:
-                return handler(payload["properties"], event.get("directory") or "")
+                items = handler(payload["properties"], event.get("directory") or "")
+                for item in items:
+                    identity(getattr(item, "session", ""))
+                return items
+            if kind not in NOISE and not kind.startswith("session.next."):
+                self.skipped += 1
         except MALFORMED:
-            self.skipped += 1
-            return []
-        if kind not in NOISE and not kind.startswith("session.next."):
             self.skipped += 1
         return []
 
