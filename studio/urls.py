@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.contrib.auth.views import LogoutView
+from django.urls import URLPattern, URLResolver, include, path
+
+from studio import views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("", views.home, name="home"),
+    path("login/", views.SignIn.as_view(), name="login"),
+    path("login/link/<str:token>/", views.SignInByLink.as_view(), name="login-link"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("health/", views.health, name="health"),
+    path("", include("workspaces.urls")),
+    path("", include("sessions_app.urls")),
+    path("", include("tasks.urls")),
 ]

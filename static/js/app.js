@@ -1,0 +1,130 @@
+// What every page has: the connection's state, look, menus, dialogs, flashes, shortcuts.
+
+import { csrfToken, flash, settleFlashes, tick } from "./dom.js";
+import { feed } from "./feed.js";
+
+// ---- htmx: our token on every request, what people opened stays open, failures are said
+
+document.addEventListener("htmx:config:request", ({ detail }) => {
+  detail.ctx.request.headers["X-CSRFToken"] = csrfToken();
+});
+document.addEventListener("htmx:error", () => flash("The studio did not answer. Look at the connection, then try again."));
+document.addEventListener("htmx:response:error", ({ detail }) => {
+  if (detail.ctx.response.status < 500) return;
+  detail.ctx.swap = "none";
+  flash("The studio failed here. The error is in its log; nothing was half done.");
+});
+document.addEventListener("htmx:after:swap", () => {
+  settleFlashes();
+  tick();
+});
+window.htmx?.registerExtension("keep-open", {
+  htmx_before_morph_attr: (element, detail) => !(detail.attrName === "open" && element.matches("details, dialog")),
+});
+
+// ---- the connection
+
+const offline = document.getElementById("offline");
+let patience = 0;
+feed.addEventListener("state", () => {
+  clearTimeout(patience);
+  for (const light of document.querySelectorAll(".live")) {
+    light.dataset.state = feed.state === "on" ? "on" : "off";
+    light.textContent = feed.state === "on" ? "Live" : "Offline";
+  }
+  if (feed.state === "on") offline.hidden = true;
+  else if (feed.state === "signed-out") {
+    offline.replaceChildren("You are signed out. ", Object.assign(document.createElement("a"), { href: `/login/?next=${encodeURIComponent(location.pathname)}`, textContent: "Sign in" }));
+    offline.hidden = false;
+  } else {
+    // A short break needs no words.
+    patience = setTimeout(() => {
+      offline.textContent = "The connection to the studio is lost. Trying again … What you see may be old.";
+      offline.hidden = false;
+    }, 1_500);
+  }
+});
+
+// ---- look, menus, dialogs, flashes
+
+// Two looks. Choosing the one that the system has anyway means: follow the system.
+function changeTheme() {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const next = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+  if (next === system) delete root.dataset.theme;
+  else root.dataset.theme = next;
+  document.cookie = `theme=${next}; path=/; samesite=lax; max-age=${next === system ? 0 : 31_536_000}`;
+}
+
+function closeAround(element) {
+  const box = element.closest("dialog, details");
+  if (box.matches("dialog")) box.close();
+  else box.open = false;
+}
+
+export function openDialog(id) {
+  const dialog = document.getElementById(id);
+  if (dialog && !dialog.open) dialog.showModal();
+  return dialog;
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("[data-theme-toggle], [data-open], [data-close], [data-dismiss]");
+  for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;
+  if (event.target.matches("dialog")) event.target.close(); // the backdrop
+  if (!target) return;
+  if (target.matches("[data-theme-toggle]")) changeTheme();
+  else if (target.matches("[data-dismiss]")) target.closest(".flash").remove();
+  else if (target.matches("[data-close]")) closeAround(target);
+  else if (openDialog(target.dataset.open)) event.preventDefault();
+});
+
+// A form is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method === "dialog" || form.matches("[data-hx-post], [hx-post]")) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "1";
+  setTimeout(() => delete form.dataset.sent, 4_000);
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+// Cmd/Ctrl+Enter sends the form one is writing in.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  const form = event.target.closest?.("textarea, input")?.form;
+  const button = form?.querySelector("[data-submit], .primary, button:not([type]), [type=submit]");
+  if (button) form.requestSubmit(button);
+});
+
+// ---- shortcuts: elements name their key in data-key; one letter, or two after another ("g p")
+
+let before = "";
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const typing = event.target.matches?.("input, textarea, select, [contenteditable]");
+  if (event.key === "Escape") {
+    if (typing) event.target.blur();
+    for (const menu of document.querySelectorAll("details[data-menu][open]")) menu.open = false;
+    return;
+  }
+  if (typing || document.querySelector("dialog[open]")) return;
+  if (event.key === "?") {
+    openDialog("keys");
+    return;
+  }
+  const two = `${before} ${event.key}`;
+  before = event.key;
+  setTimeout(() => (before = ""), 800);
+  const target = document.querySelector(`[data-key="${CSS.escape(two)}"]`) ?? document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!target || target.closest("[hidden]")) return;
+  event.preventDefault();
+  if (target.matches("input, textarea")) target.focus();
+  else target.click();
+});
+
+let seconds = 0;
+tick();
+settleFlashes();
+setInterval(() => document.hidden || tick(document, ++seconds), 1_000);

@@ -1,0 +1,76 @@
+// Small helpers that every page uses: asking the server for a fragment, flashes, and times that count.
+
+export function csrfToken() {
+  return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+}
+
+// A fragment as a DocumentFragment. The fetch is cut off after 30 s; a status above 499, or a sign-in page, is an error.
+export async function fragment(url, { method = "GET", body = null, signal = null } = {}) {
+  const cutOff = AbortSignal.timeout(30_000);
+  const response = await fetch(url, {
+    method,
+    body,
+    headers: { "HX-Request": "true", "X-CSRFToken": csrfToken(), Accept: "text/html" },
+    credentials: "same-origin",
+    signal: signal ? AbortSignal.any([signal, cutOff]) : cutOff,
+  });
+  if (response.redirected || response.status >= 500) throw new Error(`The server answered ${response.status}.`);
+  const template = document.createElement("template");
+  template.innerHTML = await response.text();
+  return { status: response.status, content: template.content };
+}
+
+export function flash(text, level = "error") {
+  const area = document.getElementById("flashes");
+  const box = document.createElement("div");
+  box.className = `flash ${level}`;
+  box.setAttribute("role", level === "error" ? "alert" : "status");
+  const words = document.createElement("span");
+  words.textContent = text;
+  const close = document.createElement("button");
+  close.className = "btn quiet sm icon";
+  close.type = "button";
+  close.dataset.dismiss = "";
+  close.setAttribute("aria-label", "Dismiss");
+  const cross = document.createElement("i");
+  cross.className = "i i-x";
+  close.append(cross);
+  box.append(words, close);
+  area.append(box);
+  settleFlashes();
+}
+
+// What only confirms goes by itself; what went wrong stays until it is dismissed.
+export function settleFlashes() {
+  for (const box of document.querySelectorAll(".flash:not(.error):not([data-going])")) {
+    if (!box.closest("#flashes")) continue;
+    box.dataset.going = "";
+    setTimeout(() => box.remove(), 6_000);
+  }
+}
+
+export function clock(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 3600) return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
+  return `${Math.floor(s / 3600)}:${String(Math.floor((s % 3600) / 60)).padStart(2, "0")}:${String(s % 60).padStart(2, "0")}`;
+}
+
+export function age(seconds) {
+  if (seconds < 60) return "now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`;
+  if (seconds < 86_400 * 60) return `${Math.floor(seconds / 86_400)}d`;
+  return `${Math.floor(seconds / (86_400 * 30))}mo`;
+}
+
+let skew = 0; // the server's clock minus ours: "running for 0:03" must not begin at -0:20
+const stamp = Number(document.documentElement.dataset.now);
+if (stamp) skew = stamp * 1000 - Date.now();
+
+// <time data-run="epoch"> counts up each second; <time data-age="epoch"> grows old each half minute.
+export function tick(root = document, every = 0) {
+  const at = (Date.now() + skew) / 1000;
+  for (const element of root.querySelectorAll("time[data-run]")) element.textContent = clock(at - element.dataset.run);
+  if (every % 30) return;
+  for (const element of root.querySelectorAll("time[data-age]")) element.textContent = age(at - element.dataset.age);
+}

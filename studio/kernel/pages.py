@@ -1,0 +1,35 @@
+"""What the pages of all apps share: fragments for htmx, whole pages without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+
+from studio.kernel.errors import StudioError
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether the page's own script asks: it gets the part that changes, everybody else a whole page."""
+    return request.headers.get("HX-Request") == "true" and request.headers.get("HX-History-Restore-Request") != "true"
+
+
+def status_of(error: StudioError) -> int:
+    """The status under which a page says an error in its own words; what failed outside counts as a conflict."""
+    return error.status if error.status < 500 else 409
+
+
+def say(request: HttpRequest, error: StudioError) -> None:
+    """Show the error's sentence on the page that is rendered next."""
+    messages.error(request, error.message)
+
+
+def text(value: Any, *, limit: int) -> str:
+    """A field of a form, never longer than `limit`; what is missing is empty."""
+    return str(value or "")[:limit]
+
+
+def plain(message: str, status: int) -> HttpResponse:
+    """A sentence for the script, which shows it as it is."""
+    return HttpResponse(message, status=status, content_type="text/plain; charset=utf-8")

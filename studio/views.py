@@ -1,0 +1,59 @@
+"""Pages of the studio itself: signing in, and the state of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from agents.selectors import health_summary
+from studio.login_links import find_link, use_link
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """The address people type: the projects."""
+    return redirect("projects")
+
+
+class SignIn(LoginView):
+    """The password form."""
+
+    template_name = "studio/login.html"
+    redirect_authenticated_user = True
+
+
+@method_decorator([login_not_required, never_cache], name="dispatch")
+class SignInByLink(View):
+    """A one-time link. Opening it only shows a button, so that whoever prefetches links does not use it up."""
+
+    def get(self, request: HttpRequest, token: str) -> HttpResponse:
+        """The button, or why the link does not work any more."""
+        return self._page(request, token)
+
+    def post(self, request: HttpRequest, token: str) -> HttpResponse:
+        """Sign in and use the link up."""
+        user: Any = use_link(token)
+        if user is None:
+            return self._page(request, token)
+        login(request, user, backend=BACKEND)
+        return redirect("projects")
+
+    def _page(self, request: HttpRequest, token: str) -> HttpResponse:
+        link = find_link(token)
+        return render(request, "studio/login_link.html", {"link": link}, status=200 if link else 410)
+
+
+@require_GET
+def health(request: HttpRequest) -> HttpResponse:
+    """The state of the parts, for people. Programs ask /readyz and the API."""
+    return render(request, "studio/health.html", {"servers": health_summary()})

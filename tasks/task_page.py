@@ -1,0 +1,271 @@
+"""The page of one task, prepared: where it stands, what happens now, what can be done next, and which tab is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sessions_app.models import AgentSession
+from studio.kernel.permissions import Role, at_least
+from tasks.cards import AT_WORK
+from tasks.choices import (
+    ACTIVE_RUN_STATES,
+    BOARD_COLUMNS,
+    FindingState,
+    Needs,
+    Phase,
+    RunPhaseState,
+    RunState,
+    Severity,
+    Status,
+)
+from tasks.models import PhaseRun, Task
+from tasks.selectors import TaskDetail
+from workspaces.models import MergeAttempt, MergeState
+from workspaces.selectors import role_in
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+TABS = {
+    "task": "Task",
+    "plan": "Plan",
+    "transcript": "Transcript",
+    "changes": "Changes",
+    "review": "AI review",
+    "history": "History",
+}
+DOES = {
+    Phase.PLANNING: "The planner reads the repository and writes a plan",
+    Phase.IMPLEMENTATION: "An agent makes the change",
+    Phase.REVIEW: "A reviewer checks the change",
+    Phase.FIX: "An agent works on what was found",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One column in the stepper; `state` is past, now or next."""
+
+    label: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is going on. `kind` decides which actions the panel offers; see templates/tasks/_now.html."""
+
+    kind: str  # todo, queued, running, stopping, merging, plan, review, decision, conflict, failed, stopped, done, cancelled, idle
+    tone: str
+    icon: str
+    title: str
+    text: str = ""
+    next_step: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTab:
+    """A session of the task, named by the run it belongs to."""
+
+    session: AgentSession
+    label: str
+    live: bool
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Everything that the templates of the task page read."""
+
+    detail: TaskDetail
+    role: str | None
+    actions: list[str]
+    steps: list[Step]
+    now: Now
+    tab: str
+    run: PhaseRun | None  # the active one
+    sessions: list[SessionTab] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """The task itself."""
+        return self.detail.task
+
+    @property
+    def may_edit(self) -> bool:
+        """Title and description may be changed while nothing has started."""
+        return self.task.status == Status.TODO and at_least(self.role, Role.REVIEWER)
+
+    @property
+    def open_findings(self) -> int:
+        """How many findings are open."""
+        return sum(1 for finding in self.detail.findings if finding.state == FindingState.OPEN)
+
+    @property
+    def blocking_findings(self) -> int:
+        """How many open findings are errors."""
+        return sum(
+            1
+            for finding in self.detail.findings
+            if finding.state == FindingState.OPEN and finding.severity == Severity.ERROR
+        )
+
+    @property
+    def conflicts(self) -> Sequence[str]:
+        """The files that stood against the newest merge."""
+        merge = self.detail.merge
+        return merge.conflicts if merge is not None and merge.state == MergeState.CONFLICTED else []
+
+
+def page_of(
+    detail: TaskDetail, user: AbstractBaseUser | AnonymousUser, actions: list[str], *, tab: str = ""
+) -> TaskPage:
+    """The page of a task for `user`; without a known `tab` the one that matters most in the task's state."""
+    task = detail.task
+    run = next((run for run in reversed(detail.runs) if run.state in ACTIVE_RUN_STATES), None)
+    sessions = session_tabs(detail.runs)
+    return TaskPage(
+        detail=detail,
+        role=role_in(user, task.project),
+        actions=actions,
+        steps=steps_of(task),
+        now=now_of(detail, run),
+        tab=tab if tab in TABS else default_tab(task, has_session=bool(sessions)),
+        run=run,
+        sessions=sessions,
+    )
+
+
+def steps_of(task: Task) -> list[Step]:
+    """The life of the task, as far as it has come."""
+    if task.status == Status.CANCELLED:
+        return [Step(status.label, "next") for status in BOARD_COLUMNS]
+    at = BOARD_COLUMNS.index(Status(task.status))
+    states = ["past" if index < at else "now" if index == at else "next" for index in range(len(BOARD_COLUMNS))]
+    if task.status == Status.DONE:
+        states[-1] = "past"
+    return [Step(status.label, state) for status, state in zip(BOARD_COLUMNS, states, strict=True)]
+
+
+def default_tab(task: Task, *, has_session: bool) -> str:
+    """The tab that matters most now."""
+    if task.status == Status.PLANNING_REVIEW:
+        return "plan"
+    if task.status == Status.REVIEW:
+        return "changes"
+    if task.status in (Status.PLANNING, Status.IN_PROGRESS, Status.AI_REVIEW) and has_session:
+        return "transcript"
+    return "task"
+
+
+def now_of(detail: TaskDetail, run: PhaseRun | None) -> Now:
+    """What happens now, in words."""
+    task = detail.task
+    if task.status == Status.DONE:
+        return _done(task, detail.merge)
+    if task.status == Status.CANCELLED:
+        return Now("cancelled", "grey", "x", "Cancelled", task.reason)
+    if task.needs == Needs.CONFLICT:
+        target = detail.merge.target_branch if detail.merge else task.project.default_branch
+        text = "Nothing was merged and no branch was moved."
+        return Now("conflict", "amber", "merge", f"The change conflicts with {target}", text)
+    if task.run_state == RunState.FAILED:
+        return _failed(detail)
+    if task.run_state == RunState.STOPPED:
+        text = "What the agent had done is kept. Resume asks it to go on from there."
+        return Now("stopped", "grey", "pause", "Stopped", text)
+    if task.run_state == RunState.QUEUED:
+        return _queued(detail, run)
+    if task.run_state == RunState.RUNNING:
+        return _running(task, run)
+    return _waiting(task)
+
+
+def _done(task: Task, merge: MergeAttempt | None) -> Now:
+    if task.completed_how == "none" or not task.completed_commit:
+        kept = task.workspace.kept_patch if task.workspace else ""
+        text = f"What was not merged is kept as a patch: {kept}" if kept else ""
+        return Now("done", "green", "check", "Finished without merging", text)
+    target = merge.target_branch if merge else task.project.default_branch
+    text = merge.checkout_note if merge else ""
+    return Now("done", "green", "check", f"Merged into {target} as {task.completed_commit[:10]}", text)
+
+
+def _failed(detail: TaskDetail) -> Now:
+    task, error = detail.task, detail.error
+    if error is None:
+        return Now("failed", "red", "alert", "This failed", task.reason, "Press Retry.")
+    said = task.reason.removeprefix(error.sentence).strip()
+    return Now("failed", "red", "alert", error.sentence, said, error.next_step)
+
+
+def _queued(detail: TaskDetail, run: PhaseRun | None) -> Now:
+    place = detail.queue_position
+    text = run.note if run is not None and run.note else ""
+    if not text and place:
+        most = detail.task.project.max_parallel_runs
+        text = f"Number {place} in the queue. At most {most} agents work in this project at once."
+    return Now("queued", "grey", "clock", "Waiting for a free place", text, since=run.created_at if run else None)
+
+
+def _running(task: Task, run: PhaseRun | None) -> Now:
+    if run is None:
+        return Now("merging", "accent", "spin", task.reason or "Merging")
+    since = run.started_at or run.created_at
+    if run.stop_requested_at:
+        text = "What the agent has done so far is kept."
+        return Now("stopping", "accent", "spin", "Stopping", text, since=since)
+    if run.state == RunPhaseState.PREPARING:
+        return Now("running", "accent", "spin", "The checkout is being prepared", run.note, since=since)
+    if run.state == RunPhaseState.FINISHING:
+        return Now("running", "accent", "spin", "The agent has ended; its work is being read", run.note, since=since)
+    title = DOES[Phase(run.phase)] + (f" (round {run.round})" if run.round > 1 else "")
+    return Now("running", "accent", "spin", title, run.note, since=since)
+
+
+def _waiting(task: Task) -> Now:
+    if task.status == Status.TODO:
+        gate = "Nothing is changed before you approve the plan." if task.project.plan_approval else ""
+        text = f"Start creates a git worktree from {task.project.default_branch} and lets an agent plan. {gate}"
+        return Now("todo", "grey", "play", "Not started", text.strip())
+    if task.status == Status.PLANNING_REVIEW:
+        text = "Read it, then approve it, change it, or say what should be different."
+        return Now("plan", "amber", "hand", "The plan is ready for you", text)
+    if task.needs == Needs.DECISION:
+        return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
+    if task.status == Status.REVIEW:
+        return Now("review", "amber", "hand", "The change is ready for you", task.reason)
+    return Now("idle", "grey", "pause", "Nothing happens at the moment", task.reason)
+
+
+def session_tabs(runs: Sequence[PhaseRun]) -> list[SessionTab]:
+    """The sessions of the runs, each once, oldest first, named by what its runs were."""
+    found: dict[object, SessionTab] = {}
+    for run in runs:
+        if run.session is None:
+            continue
+        label = run_label(run)
+        before = found.get(run.session_id)
+        if before is not None and label not in before.label.split(" · "):
+            label = f"{before.label} · {label}"
+        found[run.session_id] = SessionTab(
+            session=run.session,
+            label=label,
+            live=run.state in ACTIVE_RUN_STATES,
+            failed=run.state == RunPhaseState.FAILED,
+        )
+    return list(found.values())
+
+
+def run_label(run: PhaseRun) -> str:
+    """A run in two or three words."""
+    names = {Phase.PLANNING: "Plan", Phase.IMPLEMENTATION: "Work", Phase.REVIEW: "Review", Phase.FIX: "Fix"}
+    label = names.get(Phase(run.phase), AT_WORK[run.phase])
+    if run.round > 1:
+        label += f" {run.round}"
+    if run.retry:
+        label += f", try {run.retry + 1}"
+    return label if run.attempt == 1 else f"{label} (attempt {run.attempt})"

@@ -1,0 +1,19 @@
+"""The addresses of the board and of tasks."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from tasks.views import board, task
+
+urlpatterns = [
+    path("projects/", board.projects, name="projects"),
+    path("projects/<str:key>/", board.project, name="project"),
+    path("projects/<str:key>/board/", board.board, name="board"),
+    path("projects/<str:key>/board/cards/", board.board_cards, name="board-cards"),
+    path("projects/<str:key>/board/<slug:status>/", board.board_column, name="board-column"),
+    path("projects/<str:key>/tasks/new/", board.create, name="task-create"),
+    path("tasks/<str:ref>/", task.task, name="task"),
+    path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),
+    path("tasks/<str:ref>/act/<slug:action>/", task.task_act, name="task-act"),
+]

@@ -1,0 +1,99 @@
+"""Registering a repository, a project's settings, and the difference that a checkout holds."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as configuration
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from studio.kernel.errors import Invalid, NotFound, StudioError
+from studio.kernel.pages import is_fragment, status_of
+from studio.kernel.permissions import Role
+from workspaces.models import Workspace
+from workspaces.selectors import project_by, projects_visible_to, require_role
+from workspaces.services import diff_for, register_project, update_project
+
+FIELDS = ("path", "name", "key")
+SWITCHES = ("plan_approval", "auto_complete")
+NUMBERS = ("max_review_rounds", "max_parallel_runs")
+
+
+@require_http_methods(["GET", "POST"])
+def register(request: HttpRequest) -> HttpResponse:
+    """Register a repository. What is wrong with it is said next to the field, in the service's words."""
+    wrong: dict[str, Any] = {}
+    if request.method == "POST":
+        posted = {name: request.POST.get(name, "").strip() for name in FIELDS}
+        try:
+            project = register_project(
+                actor=request.user, path=posted["path"], name=posted["name"] or None, key=posted["key"].upper() or None
+            )
+        except StudioError as error:
+            wrong = {"field": error.detail.get("field", ""), "message": error.message, "status": status_of(error)}
+        else:
+            messages.success(request, f"{project.name} is registered. Write the first task.")
+            return redirect("board", key=project.key)
+    roots = configuration.STUDIO_REPOSITORY_ROOTS
+    context = {
+        "posted": request.POST,
+        "wrong": wrong,
+        "fields": FIELDS,
+        "roots": roots,
+        "example": Path(roots[0]) / "code" / "my-repository" if roots else "",
+    }
+    return render(request, "workspaces/register.html", context, status=wrong.get("status", 200))
+
+
+@require_http_methods(["GET", "POST"])
+def settings(request: HttpRequest, key: str) -> HttpResponse:
+    """What an owner may change of a project."""
+    project = project_by(key)
+    require_role(request.user, project, Role.OWNER)
+    wrong: dict[str, Any] = {}
+    values: dict[str, Any] = {name: getattr(project, name) for name in ("name", "default_branch", *SWITCHES, *NUMBERS)}
+    if request.method == "POST":
+        values = _values(request)
+        try:
+            for name in NUMBERS:
+                if not values[name].isdecimal():
+                    raise Invalid("Rounds and agents are whole numbers.", detail={"field": name})
+            fields = {**values, **{name: int(values[name]) for name in NUMBERS}}
+            project = update_project(actor=request.user, project=project, **fields)
+        except StudioError as error:
+            wrong = {"message": error.message, "status": status_of(error)}
+        else:
+            messages.success(request, "Saved.")
+            return redirect("project-settings", key=project.key)
+    context = {"project": project, "values": values, "wrong": wrong}
+    return render(request, "workspaces/settings.html", context, status=wrong.get("status", 200))
+
+
+def _values(request: HttpRequest) -> dict[str, Any]:
+    posted = request.POST
+    texts = {name: posted.get(name, "").strip() for name in ("name", "default_branch", *NUMBERS)}
+    return {**texts, **{name: posted.get(name) == "1" for name in SWITCHES}}
+
+
+@require_GET
+def diff(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
+    """Everything in the checkout against its base; `file` alone when one file is asked for, however long it is."""
+    found = (
+        Workspace.objects.filter(pk=workspace_id, project__in=projects_visible_to(request.user))
+        .select_related("project")
+        .first()
+    )
+    if found is None:
+        raise NotFound("There is no such workspace.")
+    context: dict[str, Any] = {"workspace": found, "project": found.project}
+    try:
+        context["diff"] = diff_for(found)
+    except StudioError as error:
+        context["trouble"] = error.message
+    template = "workspaces/_diff.html" if is_fragment(request) else "workspaces/diff.html"
+    return render(request, template, context)
