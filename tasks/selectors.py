@@ -13,7 +13,7 @@ from workspaces.selectors import projects_visible_to
 
 from sessions_app.models import AgentSession
 from studio.kernel.errors import NotFound
-from tasks.choices import BOARD_COLUMNS, ERRORS, ErrorText, FindingState, RunPhaseState, Severity, Status
+from tasks.choices import BOARD_COLUMNS, ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 from workspaces.models import MergeAttempt, Project
 
@@ -201,12 +201,25 @@ def sessions(task: Task) -> QuerySet[AgentSession]:
     )
 
 
+def attempt_findings(task: Task) -> QuerySet[Finding]:
+    """The findings of the task's present attempt; those of earlier ones stay readable and bind nobody."""
+    return task.findings.filter(review__run__attempt=task.attempt).order_by("number")
+
+
 def open_findings(task: Task, *, severity: str | None = None) -> QuerySet[Finding]:
-    """Findings that nobody has fixed or dismissed, in order."""
-    found = task.findings.filter(state=FindingState.OPEN).order_by("number")
+    """Findings of the present attempt that nobody has fixed or dismissed, in order."""
+    found = attempt_findings(task).filter(state=FindingState.OPEN)
     return found if severity is None else found.filter(severity=Severity(severity))
 
 
 def current_plan(task: Task) -> Plan | None:
     """The plan that was approved last, which the implementation follows."""
     return task.plans.filter(approved_at__isnull=False).order_by("-version").first()
+
+
+def last_work(task: Task) -> PhaseRun | None:
+    """The newest run of the present attempt that changed something: an implementation or a fix."""
+    done = task.runs.filter(
+        attempt=task.attempt, phase__in=[Phase.IMPLEMENTATION, Phase.FIX], state=RunPhaseState.SUCCEEDED
+    )
+    return done.order_by("-created_at").first()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db.models import F
 from django.utils import timezone
 
 from agents.models import AgentProfile, AgentRole, AgentServer, ServerState
@@ -146,9 +147,9 @@ RESTING: dict[str, tuple[str, str]] = {
 def make_task(project: Project | None = None, *, status: str = Status.TODO, **fields: Any) -> Task:
     """A task in the column `status`, as it rests there: rows only, no run and no workspace (see make_run)."""
     project = project or make_project()
-    number = project.next_number
-    project.next_number = number + 1
-    project.save(update_fields=["next_number"])
+    Project.objects.filter(pk=project.pk).update(next_number=F("next_number") + 1)
+    project.refresh_from_db(fields=["next_number"])
+    number = project.next_number - 1
     run_state, needs = RESTING.get(status, (RunState.IDLE, Needs.NOTHING))
     values = {"title": f"Task {number}", "position": float(number), "run_state": run_state, "needs": needs, **fields}
     task = Task(project=project, number=number, key=f"{project.key}-{number}", **values)

@@ -123,6 +123,36 @@ def succeed_run(run: PhaseRun) -> None:
     enqueue(Names.SCHEDULE_RUNS)
 
 
+def requeue_run(run_id: uuid.UUID | str, *, epoch: int | None = None) -> bool:
+    """Put a run that is being prepared back into the queue, and ring for one that waits; False when there is neither.
+
+    Whoever still prepares it is fenced off. A run that has a turn is not touched: its agent may be at work.
+    """
+    with transaction.atomic():
+        found = PhaseRun.objects.filter(pk=run_id).only("task_id").first()
+        if found is None:
+            return False
+        task = lock(found.task_id)
+        run = PhaseRun.objects.get(pk=run_id)
+        if run.state not in (RunPhaseState.QUEUED, RunPhaseState.PREPARING):
+            return False
+        if epoch is not None and run.lease_epoch != epoch:
+            return False
+        run.state = RunPhaseState.QUEUED
+        PhaseRun.objects.filter(pk=run.pk).update(
+            state=run.state,
+            note="",
+            failures=0,
+            next_try_at=None,
+            lease_owner="",
+            lease_until=None,
+            lease_epoch=F("lease_epoch") + 1,
+        )
+        show(task, QUEUED, run=run)
+        enqueue(Names.SCHEDULE_RUNS)
+    return True
+
+
 def fail_run(run_id: uuid.UUID | str, code: str, message: str = "", *, epoch: int | None = None) -> bool:
     """The run failed: its task stays where it is and shows why. False when the run was over, or `epoch` lost its lease."""
     with transaction.atomic():
@@ -133,17 +163,18 @@ def fail_run(run_id: uuid.UUID | str, code: str, message: str = "", *, epoch: in
         run = PhaseRun.objects.get(pk=run_id)
         if run.state not in ACTIVE_RUN_STATES or (epoch is not None and run.lease_epoch != epoch):
             return False
-        if code not in ERRORS:
-            code, message = "internal_error", f"{code}: {message}" if message else code
-        end_run(task, run, RunPhaseState.FAILED, failure_card(code, message), code=code, message=message)
-    log.info("run_failed", run=str(run_id), code=code, message=message)
+        fail_locked(task, run, code, message)
     return True
 
 
-def failure_card(code: str, message: str) -> Card:
-    """What a card shows of a failure: the sentence of its code, and what was said besides."""
+def fail_locked(task: Task, run: PhaseRun, code: str, message: str = "") -> None:
+    """The same for a locked task and a run that is known to be active."""
+    if code not in ERRORS:
+        code, message = "internal_error", f"{code}: {message}" if message else code
     reason = " ".join(part for part in (ERRORS[code].sentence, clean(message).strip()) if part)
-    return Card(RunState.FAILED, Needs.FAILURE, reason, code)
+    card = Card(RunState.FAILED, Needs.FAILURE, reason, code)
+    end_run(task, run, RunPhaseState.FAILED, card, code=code, message=message)
+    log.info("run_failed", run=str(run.pk), code=code, message=message)
 
 
 def _close(run: PhaseRun, state: RunPhaseState, *, code: str = "", message: str = "") -> None:

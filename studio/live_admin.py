@@ -1,0 +1,33 @@
+"""Admin lists that keep themselves up to date: news in their topics makes the browser read the list again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+
+from studio import topics
+
+
+class LiveListMixin:
+    """For a ModelAdmin; say in `live_topics` what its list depends on."""
+
+    change_list_template = "admin/live_change_list.html"
+
+    def live_topics(self, rows: list[Any]) -> Iterable[str]:
+        """The topics whose events may change what is shown for `rows`."""
+        raise NotImplementedError
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Give the page its topics with their cursors; the page reads its rows once more when it follows them."""
+        response = super().changelist_view(request, extra_context)  # type: ignore[misc]  # of the ModelAdmin
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            rows = list(response.context_data["cl"].result_list)
+            response.context_data["live_topics"] = {name: self._head(name) for name in sorted(self.live_topics(rows))}
+        return response
+
+    def _head(self, topic: str) -> int:
+        kind, subject = topics.resolve(topic)
+        return kind.head(subject)

@@ -1,0 +1,44 @@
+"""Finding what a lost doorbell left behind. Any number of sweepers, at any time, is safe: they only ring bells again."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+
+from sessions_app.models import TurnState
+from studio.kernel.clock import now
+from studio.queue import Names, enqueue
+from tasks.choices import RunPhaseState, RunState, Status
+from tasks.models import PhaseRun, Task
+from tasks.services.runs import fail_run
+from workspaces.models import MergeAttempt, MergeState
+
+
+def sweep() -> int:
+    """Ring for everything that is due; how many bells were rung."""
+    at = now()
+    due = PhaseRun.objects.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=at)).filter(
+        Q(next_try_at__isnull=True) | Q(next_try_at__lte=at)
+    )
+    rung = 0
+    if PhaseRun.objects.filter(state=RunPhaseState.QUEUED).exists():
+        enqueue(Names.SCHEDULE_RUNS)
+        rung += 1
+    for run_id in due.filter(state=RunPhaseState.PREPARING).values_list("pk", flat=True):
+        enqueue(Names.PREPARE_RUN, run_id)
+        rung += 1
+    under_way = due.filter(state__in=[RunPhaseState.RUNNING, RunPhaseState.FINISHING])
+    for turn_id in under_way.filter(turn__state=TurnState.SETTLED).values_list("turn_id", flat=True):
+        enqueue(Names.ADVANCE_TURN, turn_id)
+        rung += 1
+    for run_id in under_way.filter(turn__isnull=True).values_list("pk", flat=True):
+        fail_run(run_id, "session_lost")
+    merging = Task.objects.filter(status=Status.REVIEW, run_state=RunState.RUNNING).values_list(
+        "workspace_id", flat=True
+    )
+    settled = MergeAttempt.objects.filter(workspace_id__in=list(merging)).exclude(
+        state__in=[MergeState.QUEUED, MergeState.COMPUTED]
+    )
+    for attempt_id in settled.values_list("pk", flat=True):
+        enqueue(Names.ADVANCE_MERGE, attempt_id)
+        rung += 1
+    return rung
