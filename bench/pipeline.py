@@ -98,7 +98,9 @@ def report(hand: list[dict[str, float]], ours: list[dict[str, float]]) -> str:
     for phase in PHASES:
         rows.append(line(f"{phase}, by hand", [one[phase] for one in hand]))
         rows.append(line(f"{phase}, studio", [one[phase] for one in ours]))
-        rows.append(line(f"{phase}, the studio's own time", [b[phase] - a[phase] for a, b in zip(hand, ours, strict=True)]))
+        rows.append(
+            line(f"{phase}, the studio's own time", [b[phase] - a[phase] for a, b in zip(hand, ours, strict=True)])
+        )
     totals = [(sum(a.values()), sum(b.values())) for a, b in zip(hand, ours, strict=True)]
     rows.append(line("all three, by hand", [a for a, _ in totals]))
     rows.append(line("all three, studio", [b for _, b in totals]))
@@ -126,7 +128,10 @@ def main() -> None:
             for number in range(1, pairs + 1):
                 hand.append(by_hand(endpoint, repository, number))
                 ours.append(by_studio(studio, project, feed, number))
-                print(f"pair {number}: {sum(hand[-1].values()):.2f} s by hand, {sum(ours[-1].values()):.2f} s studio", flush=True)
+                print(
+                    f"pair {number}: {sum(hand[-1].values()):.2f} s by hand, {sum(ours[-1].values()):.2f} s studio",
+                    flush=True,
+                )
         print(f"\n{pairs} pairs, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
         print(report(hand, ours))
     finally:

@@ -38,6 +38,8 @@ websocket_application = URLRouter([path("ws/feed/", FeedConsumer.as_asgi())])
 application = ProtocolTypeRouter(
     {
         "http": http_application,
-        "websocket": TokenOr(websocket_application, AllowedHostsOriginValidator(AuthMiddlewareStack(websocket_application))),
+        "websocket": TokenOr(
+            websocket_application, AllowedHostsOriginValidator(AuthMiddlewareStack(websocket_application))
+        ),
     }
 )

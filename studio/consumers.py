@@ -70,7 +70,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
         except (ValueError, RecursionError) as error:
             raise ValueError("That is not JSON.") from error
         if not isinstance(message, dict):
-            raise ValueError("A frame is a JSON object.")  # noqa: TRY004 -- one kind of error for bad frames
+            raise ValueError("A frame is a JSON object.")
         return message
 
     def _topics(self, message: dict[str, Any]) -> list[str]:
@@ -83,7 +83,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
         names = self._topics(message)
         after = message.get("after", {})
         if not isinstance(after, dict):
-            raise ValueError("after is an object: topic -> seq.")  # noqa: TRY004
+            raise ValueError("after is an object: topic -> seq.")
         if len(self.cursors.keys() | set(names)) > MAX_TOPICS:
             raise ValueError(f"At most {MAX_TOPICS} topics a connection.")
         for name in names:

@@ -14,6 +14,9 @@ class FeedHead(models.Model):
     project_id = models.UUIDField(primary_key=True)
     last_seq = models.PositiveBigIntegerField(default=0)
 
+    def __str__(self) -> str:
+        return f"feed of {self.project_id} at {self.last_seq}"
+
 
 class FeedEvent(models.Model):
     """One thing that became true in a project, numbered without a gap, written in the transaction that made it true."""

@@ -40,7 +40,9 @@ def _ring(project_id: uuid.UUID, topic: str) -> None:
 def read_project(project_id: str, after: int, limit: int) -> list[Event]:
     """Events of a project after a cursor, ascending; each is shown under the project's topic."""
     rows = FeedEvent.objects.filter(project_id=project_id, seq__gt=after).order_by("seq")[:limit]
-    return [Event(f"project:{project_id}", row.seq, row.kind, {**row.payload, "topic": row.topic}, row.at) for row in rows]
+    return [
+        Event(f"project:{project_id}", row.seq, row.kind, {**row.payload, "topic": row.topic}, row.at) for row in rows
+    ]
 
 
 def read_topic(topic: str, after: int, limit: int) -> list[Event]:

@@ -24,7 +24,7 @@ from sessions_app.bridge.ingest import Ingest
 from sessions_app.bridge.watchdogs import watch
 from sessions_app.models import AgentSession, Turn, TurnState
 from sessions_app.services.settle import reconcile
-from studio.kernel.claim import claim, release, renew
+from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.clock import now
 from studio.kernel.errors import StudioError
 
@@ -75,6 +75,7 @@ class ServerBridge:
 
     def _take_lease(self) -> int | None:
         while not self.stop.is_set():
+            release_dead(AgentServer)
             epoch = claim(AgentServer.objects.filter(pk=self.server_id, enabled=True), seconds=LEASE_SECONDS)
             if epoch is not None:
                 return epoch

@@ -13,9 +13,8 @@ from datetime import timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Value
 from django.db.models.functions import Coalesce
-from django.db.models import Value
 
 from agents.backend import AgentBackend, LogEntry, Prompt
 from agents.services import backend_for

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.db.models import Q
 
 from sessions_app.models import Turn, TurnState
+from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 
@@ -19,6 +20,7 @@ BRIDGE_SILENT = timedelta(seconds=20)
 def sweep() -> int:
     """Ring for every due turn; how many bells were rung."""
     at = now()
+    release_dead(Turn)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
     due = Turn.objects.filter(free, state__in=[TurnState.ADMITTED, TurnState.DISPATCHING]).filter(
         Q(next_try_at__lte=at) | Q(next_try_at__isnull=True, created_at__lte=at - OVERDUE)

@@ -11,7 +11,13 @@ ERROR = {
     "verdict": "changes_requested",
     "summary": "One error.",
     "findings": [
-        {"severity": "error", "title": "The file says the wrong thing", "body": "It must say done.", "file": "result.txt", "line": 1}
+        {
+            "severity": "error",
+            "title": "The file says the wrong thing",
+            "body": "It must say done.",
+            "file": "result.txt",
+            "line": 1,
+        }
     ],
 }
 

@@ -99,7 +99,11 @@ class Studio:
 
     def close(self) -> None:
         """Stop it, end whatever it left, and remove its folder."""
-        family = psutil.Process(self.process.pid).children(recursive=True) if self.process and self.process.poll() is None else []
+        family = (
+            psutil.Process(self.process.pid).children(recursive=True)
+            if self.process and self.process.poll() is None
+            else []
+        )
         try:
             self.stop()
         finally:
@@ -167,7 +171,9 @@ class Studio:
 
     def wait_status(self, key: str, status: str, **options: Any) -> Any:
         """The task once it rests in `status`."""
-        return self.wait(key, lambda task: task["status"] == status and task["run_state"] not in ("queued", "running"), **options)
+        return self.wait(
+            key, lambda task: task["status"] == status and task["run_state"] not in ("queued", "running"), **options
+        )
 
     def practice_log(self) -> list[dict[str, Any]]:
         """What the practice model was asked."""

@@ -43,7 +43,8 @@ def test_kill__the_task_ends_in_review(killable, victim):
         nonlocal workspace
         workspace = task["workspace"] and studio.get(f"/workspaces/{task['workspace']}")
         return bool(workspace) and any(
-            run["phase"] == "implementation" and run["state"] == "running" for run in studio.get(f"/tasks/{key}/runs")["results"]
+            run["phase"] == "implementation" and run["state"] == "running"
+            for run in studio.get(f"/tasks/{key}/runs")["results"]
         )
 
     studio.wait(key, writing)
@@ -63,7 +64,10 @@ def until_second_step(studio, key):
     """Wait until the first step has finished: the practice model has been asked for the second."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if any(line["task"] == key and line["phase"] == "implementation" and line["step"] == 1 for line in studio.practice_log()):
+        if any(
+            line["task"] == key and line["phase"] == "implementation" and line["step"] == 1
+            for line in studio.practice_log()
+        ):
             time.sleep(0.5)
             return
         time.sleep(0.05)

@@ -49,7 +49,14 @@ def test_reject_plan__plans_again_with_the_feedback(studio, project):
     refusal = studio.post(f"/tasks/{key}/reject_plan", status=400)
     assert refusal["error"]["code"] == "invalid"
     studio.post(f"/tasks/{key}/reject_plan", {"feedback": "Say more about the tests."})
-    task = studio.wait(key, lambda task: task["status"] == "planning_review" and task["run_state"] == "waiting" and len(studio.get(f"/tasks/{key}/plans")["results"]) == 2)
+    task = studio.wait(
+        key,
+        lambda task: (
+            task["status"] == "planning_review"
+            and task["run_state"] == "waiting"
+            and len(studio.get(f"/tasks/{key}/plans")["results"]) == 2
+        ),
+    )
     assert task["needs"] == "plan_approval"
     session = studio.get(f"/tasks/{key}/sessions")["results"][-1]
     prompt = next(
@@ -62,9 +69,7 @@ def test_reject_plan__plans_again_with_the_feedback(studio, project):
 
 
 def test_fix_round__is_approved_in_the_second(studio, project):
-    steps = script(
-        implementation=[[write("wrong\n")]], fix=[[write("done\n")]], review=[[ERROR], [APPROVE]]
-    )
+    steps = script(implementation=[[write("wrong\n")]], fix=[[write("done\n")]], review=[[ERROR], [APPROVE]])
     key = studio.task(project, "Fix it", steps)["key"]
     reach_review(studio, key)
     assert [review["verdict"] for review in studio.get(f"/tasks/{key}/reviews")["results"]] == [
@@ -124,7 +129,9 @@ def test_two_starts__one_wins(studio, project):
     key = studio.task(project, "Start me", script(), start=False)["key"]
     with ThreadPoolExecutor(4) as pool:
         answers = list(
-            pool.map(lambda _: studio.http.post(f"{studio.url}/api/v1/tasks/{key}/start", json={}, timeout=30), range(4))
+            pool.map(
+                lambda _: studio.http.post(f"{studio.url}/api/v1/tasks/{key}/start", json={}, timeout=30), range(4)
+            )
         )
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
     assert "cancel" in next(a for a in answers if a.status_code == 409).json()["error"]["allowed"]

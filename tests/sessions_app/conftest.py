@@ -19,7 +19,12 @@ def server(db):
 def workspace(db, tmp_path):
     project = Project.objects.create(name="Demo", key="DEMO", path=str(tmp_path), default_branch="trunk")
     return Workspace.objects.create(
-        project=project, label="DEMO-1", path=str(tmp_path / "w"), branch="studio/demo-1", base_branch="trunk", state="ready"
+        project=project,
+        label="DEMO-1",
+        path=str(tmp_path / "w"),
+        branch="studio/demo-1",
+        base_branch="trunk",
+        state="ready",
     )
 
 

@@ -67,7 +67,9 @@ def test_take__a_sub_agents_work_shows_in_its_parent(ingest, session):
 
 
 def test_take__one_entry_that_cannot_be_stored_costs_only_itself(ingest, session):
-    ingest.take([Entry("ses_a", entry("good")), Entry("ses_a", entry("bad", value=object())), Entry("ses_a", entry("also"))])
+    ingest.take(
+        [Entry("ses_a", entry("good")), Entry("ses_a", entry("bad", value=object())), Entry("ses_a", entry("also"))]
+    )
     assert [event.data["text"] for event in selectors.read_session(str(session.pk), 0)] == ["good", "also"]
 
 

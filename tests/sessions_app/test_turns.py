@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from agents.backend import LogEntry, TurnView
-from sessions_app.models import SessionEvent, Turn
+from sessions_app.models import SessionEvent, Turn, TurnOutcome
 from sessions_app.services import abort, dispatch, settle, sweep, turns
 from sessions_app.signals import turn_settled
 from studio.kernel.clock import later, now
@@ -116,7 +116,7 @@ def test_dispatch__lost_session_fails(turn, backend, settled):
 def test_dispatch__stopped_while_the_prompt_goes_out_is_aborted_there(turn, backend):
     def stop() -> None:
         abort.request_abort(turn_id=turn.pk, reason="stop")
-        settle.settle(turn.pk, "aborted")
+        settle.settle(turn.pk, TurnOutcome.ABORTED)
 
     backend.during_admit = stop
     dispatch.dispatch(turn.pk)
@@ -146,7 +146,9 @@ def running(turn, backend):
 
 
 def test_reconcile__running_stays_running(running, backend):
-    backend.view = TurnView(state="running", retry_note="429", events=[LogEntry("text", "text:p", {"text": "x"}, now())])
+    backend.view = TurnView(
+        state="running", retry_note="429", events=[LogEntry("text", "text:p", {"text": "x"}, now())]
+    )
     settle.reconcile(running.pk)
     running.refresh_from_db()
     assert (running.state, running.retry_note) == ("running", "429")
@@ -257,10 +259,10 @@ def test_abort__died_while_stopping_is_stopped(running, backend, settled):
 
 def test_settle__fences_off_whoever_still_works(running):
     epoch = running.lease_epoch
-    settle.settle(running.pk, "completed")
+    settle.settle(running.pk, TurnOutcome.COMPLETED)
     running.refresh_from_db()
     assert running.lease_epoch > epoch
-    assert not settle.settle(running.pk, "failed")
+    assert not settle.settle(running.pk, TurnOutcome.FAILED)
     assert running.outcome == "completed"
 
 

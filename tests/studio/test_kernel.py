@@ -42,6 +42,18 @@ def test_claim__a_stale_owner_changes_nothing(server):
     assert claim.fenced(AgentServer, server.pk, new).update(name="fresh") == 1
 
 
+def test_release_dead__frees_what_a_killed_process_held(server):
+    rows = AgentServer.objects.filter(pk=server.pk)
+    claim.claim(rows, seconds=300)
+    assert claim.release_dead(AgentServer) == 0  # this process lives
+    host, _, started, thread = AgentServer.objects.get().lease_owner.split("|")
+    rows.update(lease_owner=f"{host}|{2**22 + 1}|{started}|{thread}")
+    assert claim.release_dead(AgentServer) == 1
+    assert claim.claim(rows, seconds=300) == 2
+    rows.update(lease_owner=f"another-host|{2**22 + 1}|{started}|{thread}")
+    assert claim.release_dead(AgentServer) == 0
+
+
 @pytest.mark.django_db(transaction=True)
 def test_claim__of_eight_threads_one_wins():
     server = AgentServer.objects.create(name="raced")
@@ -133,7 +145,7 @@ def test_tokens__only_our_own_are_read():
 )
 def test_markdown__hostile_text_is_inert(hostile):
     html = markdown.render(hostile)
-    for bad in ("<script", "<img", "javascript:alert(1)\"", "onclick=", 'href="data:', 'href="javascript:'):
+    for bad in ("<script", "<img", 'javascript:alert(1)"', "onclick=", 'href="data:', 'href="javascript:'):
         assert bad not in html.replace("&lt;", "").replace("onclick=&quot;", "").replace('onclick="alert(1)"&gt;', "")
 
 
