@@ -1,0 +1,77 @@
+"""Who may see which project, and as what."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from django.db.models import QuerySet
+
+from studio.kernel.errors import Forbidden, NotFound
+from studio.kernel.permissions import Role, at_least
+from workspaces.models import Project, ProjectMembership, Workspace
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    Person = AbstractBaseUser | AnonymousUser
+
+NO_PROJECT = "There is no such project."
+
+
+def projects_visible_to(user: Person) -> QuerySet[Project]:
+    """The projects of which `user` is a member; all of them for a superuser, none for somebody who is not signed in."""
+    if not user.is_authenticated:
+        return Project.objects.none()
+    if getattr(user, "is_superuser", False):
+        return Project.objects.all()
+    # A subquery instead of a join: the result can be filtered and counted without doubles.
+    return Project.objects.filter(pk__in=ProjectMembership.objects.filter(user_id=user.pk).values("project_id"))
+
+
+def role_in(user: Person, project: Project) -> Role | None:
+    """What `user` is in `project`; None when the person may not know that it exists."""
+    if not user.is_authenticated:
+        return None
+    if getattr(user, "is_superuser", False):
+        return Role.OWNER
+    role = ProjectMembership.objects.filter(project=project, user_id=user.pk).values_list("role", flat=True).first()
+    return Role(role) if role is not None else None
+
+
+def require_role(user: Person, project: Project, needed: Role) -> Role:
+    """The person's role, which includes `needed`. Raises NotFound to a stranger and Forbidden when it is not enough."""
+    role = role_in(user, project)
+    if role is None:
+        raise NotFound(NO_PROJECT)
+    if not at_least(role, needed):
+        raise Forbidden(
+            f"You are a {role.value} of {project.name}; this needs the role {needed.value}.",
+            detail={"role": role.value, "needed": needed.value},
+        )
+    return role
+
+
+def project_by(ref: uuid.UUID | str) -> Project:
+    """The project with the id or key `ref`, whoever asks: hold it against `role_in`. Raises NotFound."""
+    text = str(ref).strip()
+    try:
+        found = Project.objects.filter(pk=uuid.UUID(text)).first()
+    except ValueError:
+        found = Project.objects.filter(key=text.upper()).first() if text.isascii() and text.isalnum() else None
+    if found is None:
+        raise NotFound(NO_PROJECT)
+    return found
+
+
+def workspace_visible_to(user: Person, workspace_id: uuid.UUID | str) -> Workspace:
+    """The workspace with its project, if the person may see it. Raises NotFound."""
+    try:
+        wanted = uuid.UUID(str(workspace_id))
+    except ValueError:
+        raise NotFound("There is no such workspace.") from None
+    rows = Workspace.objects.filter(project__in=projects_visible_to(user)).select_related("project")
+    found = rows.filter(pk=wanted).first()
+    if found is None:
+        raise NotFound("There is no such workspace.")
+    return found

@@ -1,0 +1,9 @@
+"""The news that travels upwards. Sent inside the transaction that makes it true; a receiver may only enqueue."""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+merge_settled = Signal()  # attempt_id: UUID, settled: merged, conflicted, refused or failed
+# project: Project, about to be removed with all it has. The one exception: a receiver may raise Conflict to prevent it.
+removing_project = Signal()
