@@ -40,7 +40,7 @@ class PracticeServer(ThreadingHTTPServer):
         self._log = log
         self._lock = threading.Lock()
         self._faults: Counter[tuple[str, ...]] = Counter()
-        self._thread = threading.Thread(target=self.serve_forever, name="practice-model", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="practice-model", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
