@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import Q
 
 from sessions_app.models import TurnState
+from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from tasks.choices import RunPhaseState, RunState, Status
@@ -15,6 +16,7 @@ from workspaces.models import MergeAttempt, MergeState
 
 def sweep() -> int:
     """Ring for everything that is due; how many bells were rung."""
+    release_dead(PhaseRun)
     at = now()
     due = PhaseRun.objects.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=at)).filter(
         Q(next_try_at__isnull=True) | Q(next_try_at__lte=at)
