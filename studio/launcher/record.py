@@ -1,0 +1,53 @@
+"""What a running `up` says of itself, for a second `up`, for `down` and for commands that need the address."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A running studio. `created` is when its process began: a pid alone may belong to somebody else by now."""
+
+    pid: int
+    created: float
+    url: str
+    host: str
+    port: int
+    ready: bool = False
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it still is the one that wrote this."""
+        with suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) < SAME_START_SECONDS:
+                return process
+        return None
+
+
+def own_record(url: str, host: str, port: int, *, ready: bool) -> Record:
+    """A record of this process."""
+    return Record(os.getpid(), psutil.Process().create_time(), url, host, port, ready)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write the record in one step."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(asdict(record)))
+    scratch.replace(path)
+
+
+def read_record(path: Path) -> Record | None:
+    """The record; None when there is none that can be read."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,38 @@
+"""`manage.py loginlink`: a fresh one-time login link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from studio.kernel.errors import StudioError
+from studio.launcher.options import add_data_argument
+from studio.owner import find_owner, login_path
+
+
+class Command(BaseCommand):
+    help = "Print a link that signs the owner, or another account, in once within 24 hours."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_data_argument(parser)
+        parser.add_argument("username", nargs="?", help="the account (default: the owner)")
+        parser.add_argument("--path", action="store_true", help="print only the path, without the address")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = login_path(_account(options["username"]))
+        self.stdout.write(path if options["path"] else f"{settings.STUDIO_URL}{path}")
+
+
+def _account(name: str | None) -> Any:
+    if name is None:
+        try:
+            return find_owner()
+        except StudioError as error:
+            raise CommandError(error.message) from error
+    user = get_user_model().objects.filter(username=name, is_active=True).first()
+    if user is None:
+        raise CommandError(f"There is no active account called {name!r}.")
+    return user
