@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from workspaces.models import Workspace
 from workspaces.selectors import require_role, role_in
 from workspaces.services import request_removal
 
@@ -133,9 +134,22 @@ def _skip_ai_review(task: Task, request: Request) -> None:
 
 
 def _request_changes(task: Task, request: Request) -> None:
-    _require_feedback(request, "Say what should be changed: the agent reads your words.")
-    task = move(task.pk, "request_changes", card=QUEUED, actor=request.actor, reason=request.feedback)
-    open_run(task, Phase.FIX, feedback=request.feedback)
+    feedback = request.feedback
+    if task.needs == Needs.CONFLICT and task.workspace is not None:
+        feedback = "\n\n".join(part for part in (feedback, _conflict_words(task, task.workspace)) if part)
+    else:
+        _require_feedback(request, "Say what should be changed: the agent reads your words.")
+    task = move(task.pk, "request_changes", card=QUEUED, actor=request.actor, reason=feedback)
+    open_run(task, Phase.FIX, feedback=feedback)
+
+
+def _conflict_words(task: Task, workspace: Workspace) -> str:
+    """What the agent is told of a merge that conflicted; no person need say it."""
+    branch = workspace.base_branch
+    return (
+        f"{task.reason}\n\nBring this branch up to date: merge the branch `{branch}` into it, solve the conflicts so that "
+        "both sides keep their meaning, and commit the merge."
+    )
 
 
 def _complete(task: Task, request: Request) -> None:

@@ -6,11 +6,9 @@ import uuid
 from collections import Counter
 
 from django.db import transaction
-from django.db.models import Q
 
 from agents.models import AgentServer
 from agents.selectors import ready_servers
-from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState, RunState

@@ -25,7 +25,7 @@ class Pipeline:
     def __init__(self, **project: Any) -> None:
         make_profiles()
         if not AgentServer.objects.exists():
-            make_server()
+            make_server(max_parallel_runs=64)
         self.task = create_task(
             actor=None, project=make_project(**project), title="Add a farewell", description="Politely."
         )
