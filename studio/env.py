@@ -78,3 +78,11 @@ def broker_urls(folder: Path) -> tuple[str, str]:
     password = quote(stored_secret("VALKEY_PASSWORD", folder), safe="")
     socket = quote(str(valkey_socket(folder)))
     return f"redis+socket://:{password}@{socket}?virtual_host=0", f"unix://:{password}@{socket}?db=1"
+
+
+def cache_url(channels: str) -> str:
+    """The cache's URL beside the channel layer's: the same server, its next database."""
+    parts = urlsplit(channels)
+    if parts.scheme == "unix":
+        return channels.replace("?db=1", "?db=2")
+    return urlunsplit(parts._replace(path=f"{parts.path.removesuffix('/1')}/2"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import environ
 
-from studio.env import BASE_DIR, broker_urls, data_folder, secret, stored_secret
+from studio.env import BASE_DIR, broker_urls, cache_url, data_folder, secret, stored_secret
 
 env = environ.Env()
 
@@ -40,10 +40,12 @@ OPENCODE_PASSWORD = secret("OPENCODE_PASSWORD")
 OPENCODE_BIN = env.str("OPENCODE_BIN", default="")
 OPENCODE_PASS_ENV = env.list("OPENCODE_PASS_ENV", default=[])
 OPENCODE_PRACTICE = env.bool("OPENCODE_PRACTICE", default=False)
+# False (`manage.py up --no-agent`): no agent server belongs to this studio, so none is missed.
+STUDIO_AGENT = env.bool("STUDIO_AGENT", default=True)
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "studio.apps.StudioAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -152,6 +154,15 @@ BROKER_URL, CHANNELS_URL = broker_urls(DATA)
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [CHANNELS_URL]}},
 }
+# Counts requests for the rate limits. It may be down: then nobody is limited (studio/kernel/throttle.py).
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": cache_url(CHANNELS_URL),
+        "KEY_PREFIX": "studio",
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    }
+}
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -181,14 +192,17 @@ CELERY_BEAT_SCHEDULE = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "studio.kernel.api_input.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["studio.kernel.api_input.BoundedJSONParser"],
+    "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_THROTTLE_CLASSES": ["studio.kernel.throttle.AccountThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"user": env.str("STUDIO_API_RATE", default="12000/min")},
     "DEFAULT_PAGINATION_CLASS": "studio.kernel.pagination.StudioPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "studio.kernel.openapi.StudioSchema",
     "EXCEPTION_HANDLER": "studio.kernel.api_errors.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -199,7 +213,18 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Projects, tasks, agent sessions and workspaces of a self-hosted OpenCode Studio.",
     "VERSION": "v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "CompletionWay": "tasks.choices.CompletionWay",
+        "TaskStatus": "tasks.choices.Status",
+        "RunState": "tasks.choices.RunState",
+        "RunPhaseState": "tasks.choices.RunPhaseState",
+        "FindingState": "tasks.choices.FindingState",
+        "TurnState": "sessions_app.models.TurnState",
+    },
 }
 
 STATIC_URL = "static/"

@@ -1,0 +1,69 @@
+"""Rate limits in a shared cache. A cache that is down limits nobody: the studio keeps working, and the log says so."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+from django.core.cache import cache
+from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.throttling import UserRateThrottle
+
+log = structlog.get_logger(__name__)
+
+
+def count(name: str, *, seconds: int) -> int | None:
+    """Count one more of `name` in the present window of `seconds` and return how many there are; None when the cache is
+    down.
+
+    One small counter for each window: the framework's own list of time stamps would be read and written as a whole with
+    each request, and two requests at once would lose one of them.
+    """
+    key = _key(name, seconds)
+    try:
+        cache.add(key, 0, timeout=2 * seconds)
+        return cache.incr(key)
+    except ValueError:
+        return 1  # it expired between the two calls
+    except Exception as error:  # noqa: BLE001 -- whatever the cache's client raises
+        log.warning("throttle_cache_down", error=str(error))
+        return None
+
+
+def counted(name: str, *, seconds: int) -> int:
+    """How many of `name` there were in the present window; 0 when the cache is down."""
+    try:
+        return int(cache.get(_key(name, seconds), 0))
+    except Exception as error:  # noqa: BLE001 -- whatever the cache's client raises
+        log.warning("throttle_cache_down", error=str(error))
+        return 0
+
+
+def address_of(request: HttpRequest) -> str:
+    """Whom to count for when nobody is signed in. Forwarding headers are not believed: anybody can send them."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _key(name: str, seconds: int) -> str:
+    return f"rate:{name}:{seconds}:{int(time.time() // seconds)}"
+
+
+class AccountThrottle(UserRateThrottle):
+    """At most REST_FRAMEWORK's rate `user` of requests for each account, or for each address without one."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Whether this request is within the rate."""
+        if self.rate is None or self.num_requests is None or self.duration is None:
+            return True
+        account = request.user.pk if request.user and request.user.is_authenticated else None
+        name = f"account:{account}" if account is not None else f"address:{address_of(request._request)}"
+        number = count(name, seconds=self.duration)
+        return number is None or number <= self.num_requests
+
+    def wait(self) -> float | None:
+        """Seconds until the next window."""
+        if self.duration is None:
+            return None
+        return max(1.0, self.duration - time.time() % self.duration)
