@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
 from studio.topics import Event
@@ -20,6 +20,12 @@ READ_LIMIT = 500
 def sessions_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[AgentSession]:
     """The sessions of the projects that `user` may see."""
     return AgentSession.objects.filter(project__in=projects_visible_to(user)).select_related("server", "project")
+
+
+def with_turns(sessions: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
+    """The sessions with their turns in order, without the prompts."""
+    turns = Turn.objects.defer("prompt", "system").order_by("number")
+    return sessions.prefetch_related(Prefetch("turns", turns))
 
 
 def may_see_session(user: Any, session_id: str) -> bool:

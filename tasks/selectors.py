@@ -95,6 +95,7 @@ def list_tasks(
     project: Project | None = None,
     status: str = "",
     run_state: str = "",
+    needs: str = "",
     q: str = "",
 ) -> QuerySet[Task]:
     """The tasks that `user` may see, narrowed down; newest first. `q` looks into key, title and description."""
@@ -105,6 +106,8 @@ def list_tasks(
         tasks = tasks.filter(status=status)
     if run_state:
         tasks = tasks.filter(run_state=run_state)
+    if needs:
+        tasks = tasks.filter(needs=needs)
     return search(tasks, q)
 
 
@@ -124,9 +127,9 @@ def board(project: Project, *, limit: int = COLUMN_LIMIT, q: str = "", cancelled
     totals = dict(tasks.order_by().values_list("status").annotate(Count("pk")))
     shown = [*BOARD_COLUMNS, Status.CANCELLED] if cancelled else BOARD_COLUMNS
     return [
-        Column(status, status.label, totals.get(status, 0), column(project, status, limit=limit, q=q))
+        Column(status, str(status.label), totals.get(status, 0), column(project, status, limit=limit, q=q))
         if status in totals
-        else Column(status, status.label, 0, [])
+        else Column(status, str(status.label), 0, [])
         for status in shown
     ]
 

@@ -1,0 +1,64 @@
+"""The feed of a project over HTTP, read by a cursor: the same events that the WebSocket sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from studio import outbox
+from studio.kernel.api_input import CursorQuery, checked_query
+from studio.kernel.errors import NotFound
+from studio.kernel.pagination import cursor_page
+from workspaces.selectors import project_by, role_in
+
+
+class FeedQuery(CursorQuery):
+    """The query of the feed. Numbers are a project's own, so the project must be named."""
+
+    project = serializers.CharField(max_length=64, help_text="A project's id or key.")
+
+
+class FeedEventSerializer(serializers.Serializer[Any]):
+    """One thing that became true in a project."""
+
+    seq = serializers.IntegerField()
+    topic = serializers.CharField(help_text="Of what: task:ID or project:ID.")
+    kind = serializers.CharField(help_text="task.created, task.moved, run.state, …")
+    data = serializers.DictField()
+    at = serializers.DateTimeField()
+
+
+class FeedPageSerializer(serializers.Serializer[Any]):
+    """A stretch of the feed. `next` is there while more is written already; later, go on from the last `seq`."""
+
+    results = FeedEventSerializer(many=True)
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    head = serializers.IntegerField(help_text="The number of the newest event.")
+
+
+class Feed(APIView):
+    """A project's feed."""
+
+    @extend_schema(operation_id="feed", parameters=[FeedQuery], responses=FeedPageSerializer)
+    def get(self, request: Request) -> Response:
+        """Read a project's events after a cursor: numbered without a gap, in the order in which they became true."""
+        query = checked_query(FeedQuery, request)
+        project = project_by(query.pop("project"))
+        if role_in(request.user, project) is None:
+            raise NotFound("There is no such project.")
+        head = outbox.project_head(str(project.pk))
+        rows = [
+            {"seq": event.seq, "topic": event.data.pop("topic"), "kind": event.kind, "data": event.data, "at": event.at}
+            for event in outbox.read_project(str(project.pk), **query)
+        ]
+        return Response(cursor_page(request, FeedEventSerializer(rows, many=True).data, head=head))
+
+
+urlpatterns: list[URLPattern] = [path("feed", Feed.as_view(), name="api-feed")]

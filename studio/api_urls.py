@@ -1,0 +1,25 @@
+"""The routing table of the REST API, mounted at /api/."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from sessions_app import api as sessions_api
+from studio.api import document, feed, health
+from tasks import api as tasks_api
+from workspaces import api as workspaces_api
+
+version_1: list[URLPattern | URLResolver] = [
+    *health.urlpatterns,
+    *workspaces_api.urlpatterns,
+    *tasks_api.urlpatterns,
+    *sessions_api.urlpatterns,
+    *feed.urlpatterns,
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(version_1)),
+    path("schema", document.Schema.as_view(), name="api-schema"),
+    path("docs", document.docs, name="api-docs"),
+    re_path(r"", document.Nothing.as_view()),
+]

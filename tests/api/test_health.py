@@ -1,0 +1,37 @@
+"""The health endpoint for programs."""
+
+from __future__ import annotations
+
+from agents.models import ServerState
+from studio import __version__
+from tests.factories import make_run, make_server
+
+
+def test_health__names_every_part_and_each_server(viewer):
+    make_server("alpha")
+    make_server("beta", state=ServerState.DOWN, error="Connection refused")
+    make_run(state="queued")
+    body = viewer.get("/api/v1/health").json()
+    assert body["version"] == __version__
+    assert {"database", "broker", "worker", "bridge", "agent_servers"} <= set(body["parts"])
+    assert body["parts"]["database"] == {"ok": True, "message": ""}
+    assert [(one["name"], one["state"], one["error"]) for one in body["agent_servers"]] == [
+        ("alpha", "ready", ""),
+        ("beta", "down", "Connection refused"),
+    ]
+    assert body["queue"]["runs_queued"] == 1
+
+
+def test_health__is_degraded_without_a_broker_and_says_so(viewer):
+    body = viewer.get("/api/v1/health").json()
+    assert body["status"] == "degraded"
+    assert body["parts"]["broker"]["ok"] is False
+    assert body["parts"]["broker"]["message"]
+    assert body["queue"]["jobs"] is None
+
+
+def test_health__says_nothing_secret(viewer):
+    make_server("alpha", sealed_password="sealed", username="opencode")
+    text = viewer.get("/api/v1/health").content.decode()
+    assert "sealed" not in text
+    assert "password" not in text
