@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from studio import topics
 
+if TYPE_CHECKING:
+    Base = admin.ModelAdmin[Any]
+else:
+    Base = object
 
-class LiveListMixin:
+
+class LiveListMixin(Base):
     """For a ModelAdmin; say in `live_topics` what its list depends on."""
 
     change_list_template = "admin/live_change_list.html"
@@ -22,7 +28,7 @@ class LiveListMixin:
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Give the page its topics with their cursors; the page reads its rows once more when it follows them."""
-        response = super().changelist_view(request, extra_context)  # type: ignore[misc]  # of the ModelAdmin
+        response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
             rows = list(response.context_data["cl"].result_list)
             response.context_data["live_topics"] = {name: self._head(name) for name in sorted(self.live_topics(rows))}

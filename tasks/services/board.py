@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import F
-from workspaces.selectors import require_role
-from workspaces.services import request_removal
 
 from studio import outbox
 from studio.kernel.errors import Conflict, Invalid
@@ -19,12 +17,14 @@ from tasks import selectors
 from tasks.choices import RunState
 from tasks.models import Task
 from tasks.services import lifecycle
-from tasks.services.moves import card_payload, lock, record
+from tasks.services.moves import account, card_payload, lock, record
 from tasks.services.runs import active_run
 from workspaces.models import Project
+from workspaces.selectors import require_role
+from workspaces.services import request_removal
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from tasks.services.moves import Actor
 
 TITLE_LIMIT = 200
 DESCRIPTION_LIMIT = 200_000
@@ -38,7 +38,7 @@ TaskRef = Task | uuid.UUID | str
 
 def create_task(
     *,
-    actor: AbstractBaseUser | None,
+    actor: Actor,
     project: Project,
     title: str,
     description: str = "",
@@ -56,12 +56,12 @@ def create_task(
     with transaction.atomic():
         Project.objects.filter(pk=project.pk).update(next_number=F("next_number") + 1)
         number = Project.objects.values_list("next_number", flat=True).get(pk=project.pk) - 1
-        task = Task.objects.create(
+        task: Task = Task.objects.create(
             project=project,
             number=number,
             key=f"{project.key}-{number}",
             position=float(number),
-            created_by=actor,
+            created_by=account(actor),
             **values,
         )
         record(task, "create", source="", actor=actor)
@@ -71,7 +71,7 @@ def create_task(
     return task
 
 
-def edit_task(*, actor: AbstractBaseUser | None, task: TaskRef, version: int | None = None, **fields: Any) -> Task:
+def edit_task(*, actor: Actor, task: TaskRef, version: int | None = None, **fields: Any) -> Task:
     """Change title, description, priority or labels; what an agent was already told stays as it was.
 
     With `version` the change is made only to that version of the task, else Conflict. Unknown fields are Invalid.
@@ -97,15 +97,14 @@ def edit_task(*, actor: AbstractBaseUser | None, task: TaskRef, version: int | N
     return row
 
 
-def place_task(
-    *, actor: AbstractBaseUser | None, task: TaskRef, after: TaskRef | None = None, before: TaskRef | None = None
-) -> Task:
+def place_task(*, actor: Actor, task: TaskRef, after: TaskRef | None = None, before: TaskRef | None = None) -> Task:
     """Put a task right after or right before another of its column; with neither at the column's end.
 
     The order of the board is the order in which queued runs begin. Raises Invalid when the other task is elsewhere.
     """
     found = _writable(actor, task, Role.REVIEWER)
-    neighbour = selectors.by_ref(actor, after or before) if after or before else None
+    beside = after or before
+    neighbour = selectors.by_ref(actor, beside) if beside else None
     with transaction.atomic():
         row = lock(found.pk)
         column = Task.objects.filter(project_id=row.project_id, status=row.status).exclude(pk=row.pk)
@@ -118,7 +117,7 @@ def place_task(
     return row
 
 
-def delete_task(*, actor: AbstractBaseUser | None, task: TaskRef) -> None:
+def delete_task(*, actor: Actor, task: TaskRef) -> None:
     """Delete a task with its plans, runs and reviews; what its workspace holds unmerged is kept as a patch.
 
     Raises Conflict while an agent is at work on it or a merge is on its way.
@@ -136,7 +135,7 @@ def delete_task(*, actor: AbstractBaseUser | None, task: TaskRef) -> None:
         row.delete()
 
 
-def _writable(actor: AbstractBaseUser | None, task: TaskRef, role: Role) -> Task:
+def _writable(actor: Actor, task: TaskRef, role: Role) -> Task:
     found = selectors.by_ref(actor, task)
     if actor is not None:
         require_role(actor, found.project, role)

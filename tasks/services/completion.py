@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workspaces.services import request_merge, request_removal
-
 from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.text import cut
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import Card, move, record, show
+from workspaces.services import request_merge, request_removal
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from tasks.services.moves import Actor
 
 
-def request(task: Task, *, how: str = "", actor: AbstractBaseUser | None = None, reason: str = "") -> None:
+def request(task: Task, *, how: str = "", actor: Actor = None, reason: str = "") -> None:
     """Complete a locked task that is in review: at once without a merge, else when the merge has settled.
 
     Raises Invalid for an unknown way and Conflict when there is nothing to merge or a merge is already on its way.
@@ -41,7 +40,7 @@ def finish(
     *,
     commit: str = "",
     note: str = "",
-    actor: AbstractBaseUser | None = None,
+    actor: Actor = None,
     reason: str = "",
 ) -> Task:
     """Move a locked task to done, write down the way and its result, and let the workspace go (unmerged: kept as a patch)."""
@@ -54,7 +53,7 @@ def finish(
     return task
 
 
-def requester(task: Task) -> AbstractBaseUser | None:
+def requester(task: Task) -> Actor:
     """Who asked for the merge that is on its way; None is the studio."""
     row = task.history.filter(action="complete", to_status=Status.REVIEW).order_by("-at", "-id").first()
     return row.actor if row is not None else None

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from workspaces.models import Workspace
-from workspaces.selectors import require_role, role_in
-from workspaces.services import request_removal
 
 from studio import outbox
 from studio.kernel.clock import now
@@ -22,11 +19,14 @@ from tasks.actions import ROLES, possible
 from tasks.choices import Needs, Phase, RunState
 from tasks.models import Plan, Task
 from tasks.services import completion
-from tasks.services.moves import QUEUED, Card, lock, move, not_allowed, record
+from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
+from workspaces.models import Workspace
+from workspaces.selectors import require_role, role_in
+from workspaces.services import request_removal
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from tasks.services.moves import Actor
 
 FEEDBACK_LIMIT = 50_000
 REASON_LIMIT = 2_000
@@ -37,14 +37,14 @@ PLAN_LIMIT = 200_000
 class Request:
     """Who asks for an action, and what they said; cleaned and bounded."""
 
-    actor: AbstractBaseUser | None
+    actor: Actor
     feedback: str
     reason: str
     how: str
     plan: str
 
 
-def allowed_actions(task: Task, user: AbstractBaseUser | AnonymousUser | None = None) -> list[str]:
+def allowed_actions(task: Task, user: Actor = None) -> list[str]:
     """What can be done with `task` now, the most likely action first; with `user` only what their role includes."""
     actions = possible(task.status, task.run_state)
     if user is None:
@@ -55,7 +55,7 @@ def allowed_actions(task: Task, user: AbstractBaseUser | AnonymousUser | None = 
 
 def act(
     *,
-    actor: AbstractBaseUser | None,
+    actor: Actor,
     task_ref: Task | uuid.UUID | str,
     action: str,
     feedback: str = "",
@@ -99,7 +99,7 @@ def _approve_plan(task: Task, request: Request) -> None:
         raise not_allowed(task, "approve_plan")
     if request.plan and request.plan != plan.text:
         plan = Plan(task=task, version=plan.version + 1, text=request.plan)
-    plan.approved_by = request.actor  # type: ignore[assignment]  # the account model's concrete class
+    plan.approved_by = account(request.actor)
     plan.approved_at, plan.rejected_at = now(), None
     plan.save()
     _publish_plan(plan)

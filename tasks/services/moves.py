@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Max, Min
 from django_fsm import ConcurrentTransition, TransitionNotAllowed, can_proceed
@@ -19,7 +20,10 @@ from tasks.choices import Needs, RunState, Status
 from tasks.models import PhaseRun, Task, TaskHistory
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+
+    # Who does something; None is the studio itself.
+    Actor = AbstractBaseUser | AnonymousUser | None
 
 STUDIO = "studio"
 REASON_LIMIT = 2000  # characters of a card's reason
@@ -47,7 +51,9 @@ STOPPED = Card(RunState.STOPPED, Needs.RESUME)
 def lock(task_id: uuid.UUID | str) -> Task:
     """The task as it is now, held until the end of the caller's transaction. Whoever changes anything of a task or of
     its runs takes this lock first. Raises NotFound."""
-    task = Task.objects.select_for_update(of=("self",)).select_related("project").filter(pk=task_id).first()
+    task: Task | None = (
+        Task.objects.select_for_update(of=("self",)).select_related("project").filter(pk=task_id).first()
+    )
     if task is None:
         raise NotFound("This task does not exist any more.")
     return task
@@ -58,7 +64,7 @@ def move(
     transition: str,
     *,
     card: Card,
-    actor: AbstractBaseUser | None = None,
+    actor: Actor = None,
     reason: str = "",
     run: PhaseRun | None = None,
 ) -> Task:
@@ -106,7 +112,7 @@ def record(
     action: str,
     *,
     source: str | None = None,
-    actor: AbstractBaseUser | None = None,
+    actor: Actor = None,
     reason: str = "",
     run: PhaseRun | None = None,
 ) -> None:
@@ -116,12 +122,17 @@ def record(
         action=action,
         from_status=task.status if source is None else source,
         to_status=task.status,
-        actor=actor,
+        actor=account(actor),
         actor_name=actor.get_username() if actor is not None else STUDIO,
         reason=clean(reason),
         run=run,
         at=now(),
     )
+
+
+def account(actor: Actor) -> User | None:
+    """The account behind `actor`; None for the studio itself."""
+    return actor if isinstance(actor, get_user_model()) else None
 
 
 def not_allowed(task: Task, action: str) -> Conflict:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from agents.models import AgentProfile, AgentRole
@@ -91,11 +93,10 @@ def test_prepare__not_before_its_time(pipeline):
 
 def test_prepare__agents_md_of_the_repository_is_passed(db):
     pipeline = Pipeline()
-    git_folder = pipeline.task.project.path
-    with open(f"{git_folder}/AGENTS.md", "w") as handle:
-        handle.write("Use tabs everywhere.\n" + "x" * 50_000)
-    git(git_folder, "add", "-A")
-    git(git_folder, "commit", "-q", "-m", "Instruct")
+    folder = Path(pipeline.task.project.path)
+    (folder / "AGENTS.md").write_text("Use tabs everywhere.\n" + "x" * 50_000)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "Instruct")
     system = pipeline.to(Phase.PLANNING).turn.system
     assert "Use tabs everywhere." in system
     assert len(system) < 30_000

@@ -103,11 +103,12 @@ def outcome(task: Task, action: str) -> str:
             how="none" if action == "complete" else "",
         )
     except Conflict as refusal:
-        assert refusal.allowed == possible(task.status, task.run_state)
-        assert action not in refusal.allowed
-        return "-"
-    assert action in possible(task.status, task.run_state)
-    return done.status
+        allowed, target = refusal.allowed, "-"
+    else:
+        allowed, target = possible(task.status, task.run_state), done.status
+    assert allowed == possible(task.status, task.run_state)
+    assert (action in allowed) == (target != "-")
+    return target
 
 
 def grid(corner: str, columns: list[str], rows: list[tuple[str, list[str]]]) -> str:
