@@ -114,16 +114,21 @@ def todo_list(session: AgentSession) -> list[Mapping[str, Any]]:
 def view(event: Event) -> EntryView:
     """An entry prepared for its template."""
     data = event.data
-    part = data.get("part")
     html, more = None, {}
     if event.kind in ("text", "reasoning"):
         html = render(str(data.get("text", "")))
     elif event.kind.startswith("tool."):
         more = tool(data)
+    elif event.kind == "step.finished":
+        counts = data.get("tokens")
+        more = counts if isinstance(counts, dict) else {}
     elif event.kind == "turn.settled":
         word, tone = OUTCOMES.get(str(data.get("outcome")), ("Ended", "grey"))
         more = {"word": word, "tone": tone}
-    # A step's part is its own; a tool's start and end share theirs.
+    else:
+        more = {"words": data.get("message") or data.get("text") or event.kind}
+    # A tool's start and end share their part; everything else has one of its own or none.
+    part = data.get("part")
     own = f"e-{part}" if part else f"e{event.seq}"
     return EntryView(own, event.seq, event.kind.replace(".", "_"), event.at, data, html, more)
 

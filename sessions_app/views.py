@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from sessions_app import selectors, transcripts
 from sessions_app.models import AgentSession
 from studio.kernel.errors import NotFound
+from studio.kernel.pages import number
 
 
 @require_GET
@@ -24,11 +25,11 @@ def session(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
 def entries(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
     """The entries after `after`, or right before `before`, with the head and the todo list as they are now."""
     found = _visible(request, session_id)
-    before = _number(request, "before")
+    before = number(request, "before")
     if before is not None:
         stretch = transcripts.earlier(found, before)
     else:
-        stretch = transcripts.since(found, _number(request, "after") or 0)
+        stretch = transcripts.since(found, number(request, "after") or 0)
     return render(request, "sessions/_stretch.html", {"transcript": stretch})
 
 
@@ -37,8 +38,3 @@ def _visible(request: HttpRequest, session_id: uuid.UUID) -> AgentSession:
     if found is None:
         raise NotFound("There is no such session.")
     return found
-
-
-def _number(request: HttpRequest, name: str) -> int | None:
-    value = request.GET.get(name, "")
-    return min(int(value), 2**62) if value.isdecimal() else None

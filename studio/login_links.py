@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from hashlib import sha256
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from studio.kernel.clock import later, now
@@ -19,7 +19,7 @@ def digest(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-def create_link(user: AbstractBaseUser, *, valid_seconds: float = VALID_SECONDS) -> str:
+def create_link(user: User, *, valid_seconds: float = VALID_SECONDS) -> str:
     """A fresh token for `user`; its page is the URL `login-link`. Links that ended before are forgotten."""
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
@@ -37,7 +37,7 @@ def find_link(token: str) -> LoginLink | None:
     )
 
 
-def use_link(token: str) -> AbstractBaseUser | None:
+def use_link(token: str) -> User | None:
     """Use the token up and return whom it signs in; None when it was used, has expired or never existed.
 
     Two requests with one token: exactly one gets the account.

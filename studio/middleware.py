@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from studio.kernel.errors import StudioError
+from studio.kernel.pages import is_fragment, plain, status_of
 
 TITLES = {
     400: "That cannot be accepted",
@@ -27,8 +28,10 @@ class StudioErrors:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """A page for the error; None leaves anything unexpected to Django."""
+        """A page for the error, the bare sentence for a page's own script; None leaves anything unexpected to Django."""
         if not isinstance(error, StudioError):
             return None
+        if is_fragment(request):
+            return plain(error.message, status_of(error))
         context = {"title": TITLES.get(error.status, "The studio failed here"), "message": error.message}
         return render(request, "error.html", context, status=error.status)

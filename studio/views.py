@@ -1,4 +1,4 @@
-"""Pages of the studio itself: signing in, and the state of its parts."""
+"""Pages of the studio itself: the way in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
 
-from agents.selectors import health_summary
 from studio.login_links import find_link, use_link
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -51,9 +49,3 @@ class SignInByLink(View):
     def _page(self, request: HttpRequest, token: str) -> HttpResponse:
         link = find_link(token)
         return render(request, "studio/login_link.html", {"link": link}, status=200 if link else 410)
-
-
-@require_GET
-def health(request: HttpRequest) -> HttpResponse:
-    """The state of the parts, for people. Programs ask /readyz and the API."""
-    return render(request, "studio/health.html", {"servers": health_summary()})

@@ -143,18 +143,22 @@ def steps_of(task: Task) -> list[Step]:
     """The life of the task, as far as it has come."""
     if task.status == Status.CANCELLED:
         return [Step(status.label, "next") for status in BOARD_COLUMNS]
-    at = BOARD_COLUMNS.index(Status(task.status))
-    states = ["past" if index < at else "now" if index == at else "next" for index in range(len(BOARD_COLUMNS))]
-    if task.status == Status.DONE:
-        states[-1] = "past"
-    return [Step(status.label, state) for status, state in zip(BOARD_COLUMNS, states, strict=True)]
+    at = [status.value for status in BOARD_COLUMNS].index(task.status)
+    return [Step(status.label, _state(index, at, task.status)) for index, status in enumerate(BOARD_COLUMNS)]
+
+
+def _state(index: int, at: int, status: str) -> str:
+    """A step of the stepper; the last one is behind you as soon as it is reached."""
+    if index < at or status == Status.DONE:
+        return "past"
+    return "now" if index == at else "next"
 
 
 def default_tab(task: Task, *, has_session: bool) -> str:
     """The tab that matters most now."""
     if task.status == Status.PLANNING_REVIEW:
         return "plan"
-    if task.status == Status.REVIEW:
+    if task.status == Status.REVIEW or (task.status == Status.DONE and task.workspace_id):
         return "changes"
     if task.status in (Status.PLANNING, Status.IN_PROGRESS, Status.AI_REVIEW) and has_session:
         return "transcript"

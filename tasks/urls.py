@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, task
+from tasks.views import board, health, task
 
 urlpatterns = [
+    path("health/", health.health, name="health"),
     path("projects/", board.projects, name="projects"),
     path("projects/<str:key>/", board.project, name="project"),
     path("projects/<str:key>/board/", board.board, name="board"),

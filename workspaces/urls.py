@@ -7,7 +7,7 @@ from django.urls import path
 from workspaces import views
 
 urlpatterns = [
-    path("projects/new/", views.register, name="project-register"),
+    path("projects/register/", views.register, name="project-register"),
     path("projects/<str:key>/settings/", views.settings, name="project-settings"),
     path("workspaces/<uuid:workspace_id>/diff/", views.diff, name="workspace-diff"),
 ]

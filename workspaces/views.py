@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,34 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from studio.kernel.errors import Invalid, NotFound, StudioError
-from studio.kernel.pages import is_fragment, status_of
+from studio.kernel.errors import Invalid, StudioError
+from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role
-from workspaces.models import Workspace
-from workspaces.selectors import project_by, projects_visible_to, require_role
+from workspaces.diff import FileDiff
+from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.services import diff_for, register_project, update_project
 
 FIELDS = ("path", "name", "key")
 SWITCHES = ("plan_approval", "auto_complete")
 NUMBERS = ("max_review_rounds", "max_parallel_runs")
+
+OPEN_LINES = 2_500  # lines of a change that are on its page from the start
+OPEN_FILE_LINES = 600  # of one file
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A changed file on the page. `lazy`: its lines are fetched when it is opened."""
+
+    file: FileDiff
+    open: bool
+    lazy: bool
+    lines: int
+
+    @property
+    def letter(self) -> str:
+        """Its status as git abbreviates it."""
+        return self.file.status[:1].upper()
 
 
 @require_http_methods(["GET", "POST"])
@@ -82,18 +101,31 @@ def _values(request: HttpRequest) -> dict[str, Any]:
 
 @require_GET
 def diff(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
-    """Everything in the checkout against its base; `file` alone when one file is asked for, however long it is."""
-    found = (
-        Workspace.objects.filter(pk=workspace_id, project__in=projects_visible_to(request.user))
-        .select_related("project")
-        .first()
-    )
-    if found is None:
-        raise NotFound("There is no such workspace.")
+    """Everything in the checkout against its base; with `file` that file alone, however long it is."""
+    found = workspace_visible_to(request.user, workspace_id)
+    asked = request.GET.get("file", "")
+    offset = number(request, "offset") or 0
     context: dict[str, Any] = {"workspace": found, "project": found.project}
     try:
-        context["diff"] = diff_for(found)
+        change = diff_for(found, file=asked, offset=offset)
+        context |= {"diff": change, "files": shown(change.files), "next_offset": offset + len(change.files)}
+        if asked and is_fragment(request):
+            return render(request, "workspaces/_diff_lines.html", {"f": change.files[0]})
     except StudioError as error:
         context["trouble"] = error.message
     template = "workspaces/_diff.html" if is_fragment(request) else "workspaces/diff.html"
     return render(request, template, context)
+
+
+def shown(files: list[FileDiff]) -> list[FileView]:
+    """The files as the page begins with them: the first ones open, the rest as lines that open when they are asked for."""
+    views: list[FileView] = []
+    room = OPEN_LINES
+    for file in files:
+        lines = sum(len(hunk.lines) for hunk in file.hunks)
+        fits = not file.collapsed and lines <= min(room, OPEN_FILE_LINES)
+        only = len(files) == 1 and not file.collapsed
+        if fits:
+            room -= lines
+        views.append(FileView(file, open=fits or only, lazy=not (fits or only), lines=file.additions + file.deletions))
+    return views

@@ -9,10 +9,14 @@ document.addEventListener("htmx:config:request", ({ detail }) => {
   detail.ctx.request.headers["X-CSRFToken"] = csrfToken();
 });
 document.addEventListener("htmx:error", () => flash("The studio did not answer. Look at the connection, then try again."));
-document.addEventListener("htmx:response:error", ({ detail }) => {
-  if (detail.ctx.response.status < 500) return;
-  detail.ctx.swap = "none";
-  flash("The studio failed here. The error is in its log; nothing was half done.");
+document.addEventListener("htmx:response:error", ({ detail: { ctx } }) => {
+  const { status, headers } = ctx.response;
+  const sentence = headers.get("content-type")?.startsWith("text/plain");
+  if (status < 500 && !sentence && status !== 403 && status !== 404) return; // the fragment itself says what is wrong
+  ctx.swap = "none";
+  if (sentence) flash(ctx.text);
+  else if (status === 403) flash("This page is from before you signed in or out. Reload it and try again.");
+  else flash("The studio failed here. The error is in its log; nothing was half done.");
 });
 document.addEventListener("htmx:after:swap", () => {
   settleFlashes();
@@ -94,7 +98,7 @@ addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   const form = event.target.closest?.("textarea, input")?.form;
-  const button = form?.querySelector("[data-submit], .primary, button:not([type]), [type=submit]");
+  const button = form?.querySelector("[data-submit]") ?? form?.querySelector("button.primary, button.danger");
   if (button) form.requestSubmit(button);
 });
 

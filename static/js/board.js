@@ -15,7 +15,7 @@ class LiveBoard extends HTMLElement {
 
   connectedCallback() {
     this.topic = `project:${this.dataset.project}`;
-    feed.subscribe(this.topic, Number(this.dataset.cursor), {
+    this.leave = feed.subscribe(this.topic, Number(this.dataset.cursor), {
       event: (frame) => frame.data.key && this.#note(frame.data.key),
       resync: () => this.refresh(),
     });
@@ -25,7 +25,7 @@ class LiveBoard extends HTMLElement {
 
   disconnectedCallback() {
     clearTimeout(this.#timer);
-    feed.unsubscribe(this.topic);
+    this.leave();
   }
 
   handleEvent(event) {
@@ -124,9 +124,9 @@ class LiveBoard extends HTMLElement {
       for (const box of content.querySelectorAll(".flash")) document.getElementById("flashes").append(box);
       settleFlashes();
       this.apply(content, [card.id.slice("card-".length)]);
-    } catch {
+    } catch (error) {
       button.disabled = false;
-      flash("The studio did not answer. Nothing was started; try again.");
+      flash(error.message);
     }
   }
 

@@ -4,7 +4,8 @@ export function csrfToken() {
   return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 }
 
-// A fragment as a DocumentFragment. The fetch is cut off after 30 s; a status above 499, or a sign-in page, is an error.
+// A fragment as a DocumentFragment. The fetch is cut off after 30 s. Anything that is no fragment raises: a failure, a
+// sign-in page, a bare sentence (which is the error's message).
 export async function fragment(url, { method = "GET", body = null, signal = null } = {}) {
   const cutOff = AbortSignal.timeout(30_000);
   const response = await fetch(url, {
@@ -14,7 +15,9 @@ export async function fragment(url, { method = "GET", body = null, signal = null
     credentials: "same-origin",
     signal: signal ? AbortSignal.any([signal, cutOff]) : cutOff,
   });
-  if (response.redirected || response.status >= 500) throw new Error(`The server answered ${response.status}.`);
+  const type = response.headers.get("content-type") ?? "";
+  if (type.startsWith("text/plain")) throw new Error(await response.text());
+  if (response.redirected || response.status >= 500) throw new Error("The studio did not answer. Try again.");
   const template = document.createElement("template");
   template.innerHTML = await response.text();
   return { status: response.status, content: template.content };
@@ -51,8 +54,8 @@ export function settleFlashes() {
 
 export function clock(seconds) {
   const s = Math.max(0, Math.floor(seconds));
-  if (s < 3600) return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
-  return `${Math.floor(s / 3600)}:${String(Math.floor((s % 3600) / 60)).padStart(2, "0")}:${String(s % 60).padStart(2, "0")}`;
+  const two = (n) => String(n).padStart(2, "0");
+  return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}h ${two(Math.floor((s % 3600) / 60))}m`;
 }
 
 export function age(seconds) {

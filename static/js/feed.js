@@ -27,15 +27,18 @@ class Feed extends EventTarget {
     document.addEventListener("visibilitychange", () => document.hidden || this.#now());
   }
 
-  // handlers: {event(frame), delta(frame), resync(seq) -> cursor or a promise of it}
+  // handlers: {event(frame), delta(frame), resync(seq) -> cursor or a promise of it}. Returns what ends the subscription;
+  // a later subscription to the same topic takes its place, and is not ended by the earlier one's end.
   subscribe(topic, cursor, handlers) {
-    this.#topics.set(topic, { cursor, handlers });
+    const entry = { cursor, handlers };
+    this.#topics.set(topic, entry);
     if (this.state === "on") this.#ask([topic]);
     else this.#now();
-  }
-
-  unsubscribe(topic) {
-    if (this.#topics.delete(topic) && this.state === "on") this.#send({ type: "unsubscribe", topics: [topic] });
+    return () => {
+      if (this.#topics.get(topic) !== entry) return;
+      this.#topics.delete(topic);
+      this.#send({ type: "unsubscribe", topics: [topic] });
+    };
   }
 
   #now() {

@@ -10,7 +10,7 @@ class LiveTask extends HTMLElement {
 
   connectedCallback() {
     this.topic = `task:${this.dataset.task}`;
-    feed.subscribe(this.topic, Number(this.dataset.cursor), {
+    this.leave = feed.subscribe(this.topic, Number(this.dataset.cursor), {
       event: () => this.#note(),
       resync: (seq) => (this.#note(), seq),
     });
@@ -21,7 +21,7 @@ class LiveTask extends HTMLElement {
   disconnectedCallback() {
     clearTimeout(this.#timer);
     document.removeEventListener("acted", this);
-    feed.unsubscribe(this.topic);
+    this.leave();
   }
 
   handleEvent(event) {

@@ -28,7 +28,7 @@ class LiveTranscript extends HTMLElement {
     this.log.addEventListener("scroll", () => this.#scrolled(), { passive: true, signal });
     this.button.addEventListener("click", () => this.#toBottom(), { signal });
     this.querySelector(".earlier").addEventListener("click", (event) => this.#earlier(event.currentTarget), { signal });
-    feed.subscribe(this.topic, this.cursor, {
+    this.leave = feed.subscribe(this.topic, this.cursor, {
       event: (frame) => this.#note(frame.seq),
       delta: (frame) => this.#write(frame),
       resync: (seq) => this.#catchUp(seq),
@@ -40,7 +40,7 @@ class LiveTranscript extends HTMLElement {
     clearTimeout(this.#timer);
     this.#timer = 0;
     this.#listening.abort();
-    feed.unsubscribe(this.topic);
+    this.leave();
     this.dataset.cursor = this.cursor; // it may only have been moved
   }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 
 from studio.kernel.errors import StudioError
+
+LARGEST = 2**31
 
 
 def is_fragment(request: HttpRequest) -> bool:
@@ -25,9 +25,10 @@ def say(request: HttpRequest, error: StudioError) -> None:
     messages.error(request, error.message)
 
 
-def text(value: Any, *, limit: int) -> str:
-    """A field of a form, never longer than `limit`; what is missing is empty."""
-    return str(value or "")[:limit]
+def number(request: HttpRequest, name: str) -> int | None:
+    """A whole number from 0 in the page's query; None for anything else. Bounded, so that a database can take it."""
+    value = request.GET.get(name, "")
+    return min(int(value), LARGEST) if value.isdecimal() and len(value) < 20 else None
 
 
 def plain(message: str, status: int) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from studio import outbox
 from studio.kernel.errors import Invalid, NotFound, StudioError
-from studio.kernel.pages import is_fragment, status_of
+from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
 from tasks import cards
@@ -107,7 +107,7 @@ def board_column(request: HttpRequest, key: str, status: str) -> HttpResponse:
     found, role = _visible(request, key)
     if status not in BOARD_COLUMNS:
         raise NotFound("There is no such column.")
-    offset = int(request.GET["offset"]) if request.GET.get("offset", "").isdigit() else 0
+    offset = number(request, "offset") or 0
     only = cards.Filter.of(request.GET)
     rows = cards.read_column(found, status, only, offset)
     views = cards.card_views(found, role, rows)
@@ -199,8 +199,6 @@ def _current(request: HttpRequest, columns: list[cards.ColumnView]) -> str:
     asked = request.GET.get("column", "")
     if asked in BOARD_COLUMNS:
         return asked
-    for wanted in (lambda column: column.needs_you, lambda column: column.total and column.status != Status.DONE):
-        for column in columns:
-            if wanted(column):
-                return column.status
-    return Status.TODO
+    waiting = [column.status for column in columns if column.needs_you]
+    filled = [column.status for column in columns if column.total and column.status != Status.DONE]
+    return next(iter(waiting + filled), Status.TODO.value)

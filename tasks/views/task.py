@@ -81,7 +81,9 @@ def task_act(request: HttpRequest, ref: str, action: str) -> HttpResponse:
     except StudioError as error:
         status = status_of(error)
         if isinstance(error, Invalid) and error.detail.get("field"):
-            wrong = {"action": action, "field": error.detail["field"], "message": error.message}
+            field = error.detail["field"]
+            words = posted.get(field, "")
+            wrong = {"action": action, "field": field, "message": error.message, "words": words}
         else:
             say(request, error)
     if from_board:
