@@ -1,0 +1,202 @@
+"""What the studio asks of a version control system. Services know only this; each system is one module beside it.
+
+File names are text with surrogate escapes inside, so that any byte survives; they are cleaned only to be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from studio.kernel.errors import Upstream
+
+
+class VcsError(Upstream):
+    """A command of the version control system failed. `transient`: a time-out, or a lock that somebody else held."""
+
+    code = "vcs_failed"
+
+
+class Raced(Exception):  # noqa: N818 -- a turn of events, not a failure
+    """The branch is not where it was when the merge was computed: compute it again."""
+
+
+class Blocked(Exception):  # noqa: N818
+    """A person's checkout stands in the way; nothing was moved. `files` are the reasons, when they are files."""
+
+    def __init__(self, message: str, files: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.files = list(files)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository that can be registered."""
+
+    root: Path
+    default_branch: str
+    head: str
+    dirty: list[str]  # some files of its own checkout that are not committed
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An author or a committer."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """One file of a change. An absent side has the path "" and the mode "000000".
+
+    `additions` and `deletions` are None for a binary file, or one too large to be compared. `patch` holds its part of the
+    unified diff, headers included; None when the whole diff was cut off before it.
+    """
+
+    status: str  # added, deleted, modified, renamed, copied, type_changed
+    old_path: str
+    new_path: str
+    old_mode: str
+    new_mode: str
+    additions: int | None
+    deletions: int | None
+    patch: bytes | None
+
+    @property
+    def path(self) -> str:
+        """The name it has now, or had last."""
+        return self.new_path or self.old_path
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Every file that differs, each once, in the order of their names."""
+
+    base: str
+    head: str  # empty: the checkout as it is now
+    files: list[ChangedFile]
+    nested: list[str]  # repositories inside the checkout: no part of the change
+    patch_cut: bool = False  # the patches of the last files are missing
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutStatus:
+    """Where a checkout stands against its target branch."""
+
+    head: str
+    branch: str  # empty when the checkout is on none
+    ahead: int
+    behind: int
+    staged: list[str]
+    unstaged: list[str]
+    untracked: list[str]
+    conflicted: list[str]
+    operation: str  # "merge", "rebase", … that was begun and not ended; else empty
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest:
+    """What to merge and how. `at` dates the commits, so that the same request gives the same commits."""
+
+    how: str  # merge, squash, rebase
+    target: str
+    source: str
+    message: str
+    author: Person
+    committer: Person
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """A commit that no branch points at yet, or the reason why there is none."""
+
+    commit: str = ""
+    conflicts: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+class Vcs(Protocol):
+    """A version control system. Every method is bounded in time and raises VcsError when a command fails."""
+
+    name: str
+
+    def find(self, path: Path) -> Repository:
+        """The repository whose work tree's root is `path`. Raises Invalid with a sentence when it cannot be used."""
+        ...
+
+    def store(self, repository: Path) -> Path:
+        """The folder that all checkouts of the repository share: it names the lock of what must not run at once."""
+        ...
+
+    def tip(self, repository: Path, branch: str) -> str | None:
+        """The commit that `branch` points at; None when there is no such branch."""
+        ...
+
+    def identity(self, repository: Path) -> Person | None:
+        """Whom the repository's own configuration names as author."""
+        ...
+
+    def create_checkout(self, repository: Path, checkout: Path, branch: str, base: str) -> None:
+        """Make `checkout` on `branch`, which begins at `base` unless it exists. Finishes what a crash left half made."""
+        ...
+
+    def owns_checkout(self, repository: Path, checkout: Path) -> bool:
+        """Whether `checkout` is a checkout of this repository; repairs its link when only that is missing."""
+        ...
+
+    def remove_checkout(self, repository: Path, checkout: Path) -> None:
+        """Forget and delete the checkout with all that is in it. A missing one is fine."""
+        ...
+
+    def delete_branch(self, repository: Path, branch: str, tip: str) -> None:
+        """Delete `branch` if it still points at `tip`."""
+        ...
+
+    def commit_all(self, checkout: Path, branch: str, message: str, author: Person) -> str:
+        """Commit everything that is in the checkout, if anything, onto `branch`; the commit that holds all of it."""
+        ...
+
+    def nested_repositories(self, checkout: Path) -> list[str]:
+        """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
+        ...
+
+    def fork_point(self, checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:
+        """Where `head` left `branch`: `base`, or a later commit of the branch that was brought in since."""
+        ...
+
+    def changes(self, checkout: Path, base: str, head: str = "", *, only: str = "", patches: bool = True) -> Changes:
+        """Everything in the checkout against `base`, or the range up to `head`; `only` one path. The index is not touched."""
+        ...
+
+    def status(self, checkout: Path, target: str) -> CheckoutStatus:
+        """Where the checkout stands; `target` is a branch."""
+        ...
+
+    def contains(self, repository: Path, commit: str, ancestor: str) -> bool:
+        """Whether `ancestor` is `commit` or before it."""
+        ...
+
+    def compute_merge(self, repository: Path, request: MergeRequest) -> MergeResult:
+        """Merge without a checkout: objects are written, no branch moves. The same request gives the same commit."""
+        ...
+
+    def advance_branch(
+        self, repository: Path, branch: str, old: str, new: str, *, reason: str, resuming: bool
+    ) -> list[Path]:
+        """Move `branch` from `old` to `new` and bring along the clean checkouts that are on it; their paths.
+
+        `resuming`: an earlier call may have died half-way. Raises Raced when the branch is elsewhere and Blocked when a
+        checkout is in the way; then nothing has moved.
+        """
+        ...
+
+    def export(self, checkout: Path, branch: str, base: str, head: str, folder: Path, name: str) -> Path | None:
+        """Keep what `head` has and `base` has not, below `folder`, as a patch and a bundle; the patch, None without any."""
+        ...

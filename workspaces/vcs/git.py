@@ -1,0 +1,31 @@
+"""git as the studio uses it: the command line, one module for each subject."""
+
+from __future__ import annotations
+
+from workspaces.vcs import git_changes, git_checkout, git_inspect, git_merge, git_target
+
+
+class GitVcs:
+    """The `Vcs` of git repositories; see workspaces/vcs/base.py for what each method promises."""
+
+    name = "git"
+
+    find = staticmethod(git_inspect.find)
+    store = staticmethod(git_inspect.store)
+    tip = staticmethod(git_inspect.tip)
+    identity = staticmethod(git_inspect.identity)
+    contains = staticmethod(git_inspect.contains)
+    fork_point = staticmethod(git_inspect.fork_point)
+    status = staticmethod(git_inspect.status)
+
+    create_checkout = staticmethod(git_checkout.create_checkout)
+    owns_checkout = staticmethod(git_checkout.owns_checkout)
+    remove_checkout = staticmethod(git_checkout.remove_checkout)
+    delete_branch = staticmethod(git_checkout.delete_branch)
+    commit_all = staticmethod(git_checkout.commit_all)
+    nested_repositories = staticmethod(git_checkout.nested_repositories)
+    export = staticmethod(git_checkout.export)
+
+    changes = staticmethod(git_changes.changes)
+    compute_merge = staticmethod(git_merge.compute_merge)
+    advance_branch = staticmethod(git_target.advance_branch)

@@ -1,0 +1,166 @@
+"""What differs: names, counts and patches of a checkout or of a range, each file once, without touching any index."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from workspaces.vcs.base import ChangedFile, Changes
+from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, name, names
+
+PATCH_LIMIT = 24 * 1024 * 1024  # bytes of all patches of one change
+BIG_FILE = "core.bigFileThreshold=2m"  # a larger file is named and not compared, as if it were binary
+
+STATUS = {
+    "A": "added", "D": "deleted", "M": "modified", "R": "renamed", "C": "copied", "T": "type_changed", "U": "modified",
+}  # fmt: skip
+ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+OPTIONS = ("-M", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+
+
+def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patches: bool = True) -> Changes:
+    """Everything in the checkout against `base`, or the range up to `head`; `only` one path. The index is not touched."""
+    if head:
+        return _compare(checkout, ["diff-tree", "-r", base, head], {}, base, head, [], only, patches)
+    with _scratch_index(checkout) as (env, nested):
+        return _compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
+
+
+@contextmanager
+def _scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """A copy of the index that also knows the untracked files; and the repositories inside the checkout."""
+    with tempfile.TemporaryDirectory(prefix="studio-index-") as folder:
+        copy = Path(folder) / "index"
+        original = Path(checkout, line(checkout, "rev-parse", "--git-path", "index"))
+        if original.exists():
+            # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
+            shutil.copy2(original, copy)
+        env = {"GIT_INDEX_FILE": str(copy)}
+        unmerged = git(checkout, "diff-files", "--name-only", "--diff-filter=U", "-z", env=env).stdout
+        if unmerged:
+            _add(checkout, env, unmerged, "--all")
+        others = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z", env=env).stdout)
+        untracked = [path for path in others if not path.endswith("/")]
+        if untracked:
+            _add(checkout, env, listed(untracked), "--intent-to-add")
+        git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
+        yield env, [path for path in others if path.endswith("/")]
+
+
+def _add(checkout: Path, env: Mapping[str, str], paths: bytes, option: str) -> None:
+    """`git add` of exactly these files; one that vanishes meanwhile is passed over."""
+    options = (option, "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+    literal = {**env, "GIT_LITERAL_PATHSPECS": "1"}
+    git(checkout, "add", *options, given=paths, env=literal, ok=(0, 1, 128), timeout=LONG_TIMEOUT)
+
+
+def _compare(
+    checkout: Path,
+    command: list[str],
+    env: Mapping[str, str],
+    base: str,
+    head: str,
+    nested: list[str],
+    only: str,
+    patches: bool,
+) -> Changes:
+    big = ("-c", BIG_FILE, command[0], *OPTIONS)
+    listing = git(
+        checkout, *big, "--raw", "--numstat", "-z", "--no-abbrev", *command[1:], env=env, timeout=LONG_TIMEOUT
+    )
+    files = parse_listing(listing.stdout)
+    if only:
+        files = [file for file in files if only in (file.old_path, file.new_path)]
+    if not (patches and files):
+        return Changes(base, head, files, nested)
+    pathspecs = ["--", *dict.fromkeys(path for file in files for path in (file.old_path, file.new_path) if path)]
+    done = git(
+        checkout,
+        *big,
+        "-p",
+        *command[1:],
+        *(pathspecs if only else []),
+        env={**env, "GIT_LITERAL_PATHSPECS": "1"},
+        timeout=LONG_TIMEOUT,
+        max_output=PATCH_LIMIT,
+        stop_at_limit=True,
+    )
+    sections = split_patch(done.stdout, cut=done.truncated)
+    found = [_with_patch(file, sections.get(header(file))) for file in files]
+    return Changes(base, head, found, nested, patch_cut=done.truncated)
+
+
+def _with_patch(file: ChangedFile, patch: bytes | None) -> ChangedFile:
+    return ChangedFile(
+        file.status,
+        file.old_path,
+        file.new_path,
+        file.old_mode,
+        file.new_mode,
+        file.additions,
+        file.deletions,
+        patch,
+    )
+
+
+def parse_listing(raw: bytes) -> list[ChangedFile]:
+    """The output of `--raw --numstat -z`."""
+    fields = iter(raw.split(b"\0"))
+    entries: list[tuple[str, str, str, str, str]] = []
+    counts: dict[tuple[str, str], tuple[int | None, int | None]] = {}
+    for field in fields:
+        if field.startswith(b":"):
+            old_mode, new_mode, _, _, letter = field[1:].decode().split(" ")
+            first = name(next(fields))
+            second = name(next(fields)) if letter[0] in "RC" else first
+            entries.append((letter[0], old_mode, new_mode, first, second))
+        elif field:
+            added, deleted, path = field.split(b"\t", 2)
+            pair = (name(path), name(path)) if path else (name(next(fields)), name(next(fields)))
+            counts[pair] = (None, None) if added == b"-" else (int(added), int(deleted))
+    return [
+        ChangedFile(
+            STATUS.get(letter, "modified"),
+            "" if letter == "A" else old,
+            "" if letter == "D" else new,
+            old_mode,
+            new_mode,
+            *counts.get((old, new), (0, 0)),
+            None,
+        )
+        for letter, old_mode, new_mode, old, new in entries
+    ]
+
+
+def header(file: ChangedFile) -> bytes:
+    """The first line of a file's part of a patch, as git writes it."""
+    old, new = file.old_path or file.new_path, file.new_path or file.old_path
+    return b"diff --git " + _quoted(f"a/{old}") + b" " + _quoted(f"b/{new}")
+
+
+def _quoted(path: str) -> bytes:
+    """git's quoting with core.quotePath=false: only control characters, quotes and backslashes are escaped."""
+    raw = path.encode("utf-8", "surrogateescape")
+    escaped = b"".join(
+        ESCAPES[byte].encode() if byte in ESCAPES else b"\\%03o" % byte if byte < 32 or byte == 127 else bytes([byte])
+        for byte in raw
+    )
+    return raw if escaped == raw else b'"' + escaped + b'"'
+
+
+def split_patch(raw: bytes, *, cut: bool) -> dict[bytes, bytes]:
+    """The parts of a patch by their first line; a changed type has two, which are kept together. The one cut off is left out.
+
+    No line inside a part begins like a header: lines of a hunk begin with a space, a sign or a backslash.
+    """
+    parts: dict[bytes, bytes] = {}
+    pieces = (b"\n" + raw).split(b"\ndiff --git ")[1:]
+    if cut:
+        pieces = pieces[:-1]
+    for piece in pieces:
+        first, _, rest = (b"diff --git " + piece.removesuffix(b"\n")).partition(b"\n")
+        parts[first] = parts.get(first, b"") + first + b"\n" + (rest + b"\n" if rest else b"")
+    return parts

@@ -1,0 +1,221 @@
+"""Checkouts of the studio: git worktrees that are made, committed in, kept and removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from workspaces.vcs.base import Person, VcsError
+from workspaces.vcs.git_command import (
+    LONG_TIMEOUT,
+    GitError,
+    commit_of,
+    git,
+    git_folder,
+    line,
+    listed,
+    name,
+    names,
+)
+from workspaces.vcs.git_inspect import contains, store, tip
+
+log = structlog.get_logger(__name__)
+
+LOCK_PATIENCE = 10.0  # seconds until a lock in our own checkout counts as left behind by a killed process
+KEPT_REFS = "refs/studio/kept"
+
+
+def create_checkout(repository: Path, checkout: Path, branch: str, base: str) -> None:
+    """Make `checkout` on `branch`, which begins at `base` unless it exists. Finishes what a crash left half made."""
+    admin = _admin_folder(repository, checkout)
+    # git marks a worktree as locked until its files are complete.
+    if admin and not (admin / "locked").exists() and (admin / "index").exists() and owns_checkout(repository, checkout):
+        return
+    delete_tree(checkout)
+    checkout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if tip(repository, branch) is None:
+        target = ["--no-track", "-b", branch, "--end-of-options", str(checkout), base]
+    else:
+        if elsewhere := _checkout_on(repository, branch, checkout):
+            raise VcsError(f"The branch {branch} is checked out in {elsewhere}.")
+        target = ["--end-of-options", str(checkout), branch]
+    # Forced twice, because an earlier try that was killed left its entry, and locked.
+    git(repository, "worktree", "add", "--quiet", "--force", "--force", *target, timeout=LONG_TIMEOUT)
+
+
+def owns_checkout(repository: Path, checkout: Path) -> bool:
+    """Whether `checkout` is a checkout of this repository; repairs its link when only that is missing."""
+    admin = _admin_folder(repository, checkout)
+    if admin is None or not checkout.is_dir():
+        return False
+    link = checkout / ".git"
+    if not os.path.lexists(link):
+        git(repository, "worktree", "repair", str(checkout))
+    if link.is_symlink() or not link.is_file() or link.stat().st_uid != os.getuid():
+        return False
+    pointer = name(link.read_bytes()[:4096].strip()).removeprefix("gitdir: ")
+    return Path(checkout, pointer).resolve() == admin.resolve()
+
+
+def _admin_folder(repository: Path, checkout: Path) -> Path | None:
+    """Where the repository keeps the state of this checkout; None when it does not know it."""
+    folder = store(repository) / "worktrees"
+    if not folder.is_dir():
+        return None
+    for entry in folder.iterdir():
+        pointer = entry / "gitdir"
+        if pointer.is_file() and Path(name(pointer.read_bytes().strip())) == checkout / ".git":
+            return entry
+    return None
+
+
+def worktrees(repository: Path) -> list[dict[str, str]]:
+    """Every checkout of the repository that exists on disk: its path under `worktree`, `HEAD`, `branch`, …"""
+    found = []
+    for block in git(repository, "worktree", "list", "--porcelain", "-z").stdout.split(b"\0\0"):
+        rows = dict(row.partition(" ")[::2] for row in names(block))
+        if rows and "bare" not in rows and Path(rows["worktree"]).is_dir():
+            found.append(rows)
+    return found
+
+
+def _checkout_on(repository: Path, branch: str, besides: Path) -> str:
+    for row in worktrees(repository):
+        if row.get("branch") == f"refs/heads/{branch}" and Path(row["worktree"]) != besides:
+            return row["worktree"]
+    return ""
+
+
+def remove_checkout(repository: Path, checkout: Path) -> None:
+    """Forget and delete the checkout with all that is in it. A missing one is fine."""
+    delete_tree(checkout)
+    if _admin_folder(repository, checkout) is not None:
+        git(repository, "worktree", "remove", "--force", "--force", "--end-of-options", str(checkout))
+
+
+def delete_tree(folder: Path) -> None:
+    """Delete a folder, folders without write permission included. Symbolic links are deleted, never followed."""
+
+    def retry(function: Callable[[str], Any], path: str, _: Any) -> None:
+        parent = Path(path).parent
+        for locked in {parent, Path(path)}:
+            if locked.is_relative_to(folder) and locked.is_dir() and not locked.is_symlink():
+                locked.chmod(stat.S_IRWXU)
+        if Path(path).is_dir() and not Path(path).is_symlink():
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder, onerror=retry)
+
+
+def delete_branch(repository: Path, branch: str, at: str) -> None:
+    """Delete `branch` and what was kept beside it, if it still points at `at`."""
+    if tip(repository, branch) == at:
+        git(repository, "update-ref", "-d", f"refs/heads/{branch}", at)
+    for ref, commit in _kept(repository, branch):
+        git(repository, "update-ref", "-d", ref, commit)
+
+
+def _kept(repository: Path, branch: str) -> list[tuple[str, str]]:
+    """Former tips of the branch that its present one does not contain, as (ref, commit)."""
+    listing = git(repository, "for-each-ref", "--format=%(refname) %(objectname)", f"{KEPT_REFS}/{branch}").stdout
+    return [(ref, commit) for ref, _, commit in (name(row).partition(" ") for row in listing.splitlines())]
+
+
+def commit_all(checkout: Path, branch: str, message: str, author: Person) -> str:
+    """Commit everything that is in the checkout, if anything, onto `branch`; the commit that holds all of it.
+
+    What is in the checkout counts, whatever git operation was left unfinished in it. Repositories inside the checkout are
+    left out: their files could not be merged.
+    """
+    _unlock(checkout)
+    excluded = [f":(top,exclude,literal){path.rstrip('/')}" for path in nested_repositories(checkout)]
+    options = ("--all", "--pathspec-from-file=-", "--pathspec-file-nul")
+    git(checkout, "add", *options, given=listed([":/", *excluded]), timeout=LONG_TIMEOUT)
+    before = commit_of(checkout, "HEAD")
+    if before is not None and _branch_of(checkout) not in ("", branch):
+        # The agent switched to another branch, perhaps a person's: that one is not ours to commit to.
+        git(checkout, "update-ref", "--no-deref", "-m", "opencode-studio: off the branch", "HEAD", before)
+    tree = line(checkout, "write-tree")
+    merging = (git_folder(checkout) / "MERGE_HEAD").exists()
+    if merging or before is None or line(checkout, "rev-parse", f"{before}^{{tree}}") != tree:
+        identity = {
+            "GIT_AUTHOR_NAME": author.name,
+            "GIT_AUTHOR_EMAIL": author.email,
+            "GIT_COMMITTER_NAME": author.name,
+            "GIT_COMMITTER_EMAIL": author.email,
+        }
+        given = os.fsencode(message.strip() or "Work in progress") + b"\n"
+        how = ("--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty", "--cleanup=whitespace", "--file=-")
+        git(checkout, "commit", *how, given=given, env=identity, timeout=LONG_TIMEOUT)
+    head = line(checkout, "rev-parse", "HEAD")
+    _attach(checkout, branch, head)
+    return head
+
+
+def _branch_of(checkout: Path) -> str:
+    """The branch that the checkout is on; empty when it is on none."""
+    return name(git(checkout, "symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).stdout.strip()).removeprefix("refs/heads/")
+
+
+def _attach(checkout: Path, branch: str, head: str) -> None:
+    """Put the checkout back on its branch, at `head`. A former tip that `head` does not contain is kept under a ref."""
+    if _branch_of(checkout) == branch:
+        return
+    full = f"refs/heads/{branch}"
+    for begun in ("rebase-merge", "rebase-apply"):
+        if (git_folder(checkout) / begun).exists():
+            git(checkout, "rebase", "--quit")
+    former = tip(checkout, branch)
+    if former is not None and not contains(checkout, head, former):
+        git(checkout, "update-ref", f"{KEPT_REFS}/{branch}/{former[:12]}", former)
+    git(checkout, "update-ref", "-m", "opencode-studio: what is in the checkout counts", full, head)
+    git(checkout, "symbolic-ref", "-m", "opencode-studio: back on its branch", "HEAD", full)
+
+
+def _unlock(checkout: Path) -> None:
+    """Remove an index lock that a killed process left in our checkout; wait for one that is in use."""
+    lock = git_folder(checkout) / "index.lock"
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while lock.exists():
+        if time.time() - lock.stat().st_mtime > LOCK_PATIENCE:
+            log.warning("stale_index_lock", path=str(lock))
+            lock.unlink(missing_ok=True)
+        elif time.monotonic() > deadline:
+            raise GitError("Another git command holds the lock of the checkout's index.", transient=True)
+        else:
+            time.sleep(0.1)
+
+
+def nested_repositories(checkout: Path) -> list[str]:
+    """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
+    listing = git(checkout, "ls-files", "--others", "--exclude-standard", "-z").stdout
+    return [path for path in names(listing) if path.endswith("/")]
+
+
+def export(checkout: Path, branch: str, base: str, head: str, folder: Path, stem: str) -> Path | None:
+    """Keep what `head` has and `base` has not, below `folder`, as a patch and a bundle; the patch, None without any."""
+    kept = [ref for ref, _ in _kept(checkout, branch)]
+    if head == base and not kept:
+        return None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    patch, bundle = folder / f"{stem}.patch", folder / f"{stem}.bundle"
+    options = ("--binary", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-textconv")
+    git(checkout, "diff", "--no-color", *options, f"--output={patch}", base, head, timeout=LONG_TIMEOUT)
+    git(
+        checkout,
+        "bundle", "create", "--quiet", str(bundle), f"refs/heads/{branch}", *kept, f"^{base}",
+        timeout=LONG_TIMEOUT,
+    )  # fmt: skip
+    return patch

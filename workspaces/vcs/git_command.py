@@ -1,0 +1,133 @@
+"""Calling git: fixed flags, a scrubbed environment, bounded time, names as bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from studio.kernel.text import clean, cut
+from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
+from workspaces.vcs.base import VcsError
+
+OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
+TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
+LONG_TIMEOUT = 200.0
+SAID_LIMIT = 600  # characters of git's own words in an error
+
+# Person and repository configure git for their own use; what the studio calls must not run hooks, ask or page.
+FLAGS = (
+    "-c", "core.quotePath=false",
+    "-c", f"core.hooksPath={os.devnull}",
+    "-c", "core.fsmonitor=false",
+    "-c", "gc.auto=0",
+    "-c", "maintenance.auto=false",
+    "-c", "commit.gpgSign=false",
+    "-c", "submodule.recurse=false",
+    "-c", "i18n.commitEncoding=UTF-8",
+    "-c", "advice.addEmbeddedRepo=false",
+)  # fmt: skip
+
+# GIT_* of the caller never arrives here (process.INHERITED). Optional locks are off: reading must not write to an index.
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "true",
+    "SSH_ASKPASS": "true",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+    "GIT_EDITOR": "true",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
+
+LOCKED = re.compile(r"\.lock': File exists|cannot lock ref")
+
+
+class GitError(VcsError):
+    """git failed; `said` are its own words."""
+
+    code = "git_failed"
+
+    def __init__(self, message: str, *, said: str = "", transient: bool = False) -> None:
+        super().__init__(message, transient=transient or LOCKED.search(said) is not None)
+        self.said = said
+
+
+def git(
+    cwd: Path,
+    *arguments: str,
+    ok: Iterable[int] = (0,),
+    given: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+    max_output: int = DEFAULT_LIMIT,
+    stop_at_limit: bool = False,
+    discover: bool = False,
+) -> Result:
+    """Run `git ARGUMENTS` in `cwd`, which must be the root of a checkout unless `discover`. Raises GitError.
+
+    Output that does not fit is an error, except with `stop_at_limit`.
+    """
+    environment = {**ENVIRONMENT, **(env or {})}
+    if not discover:
+        # A checkout whose .git has vanished must not be taken for a part of a repository above it.
+        environment["GIT_CEILING_DIRECTORIES"] = str(cwd.parent)
+    argv = [b"git", *(os.fsencode(part) for part in (*FLAGS, *arguments))]
+    try:
+        done = run(
+            argv,
+            cwd=cwd,
+            timeout=timeout,
+            input=given,
+            env=environment,
+            max_output=max_output,
+            stop_at_limit=stop_at_limit,
+        )
+    except ProcessError as error:
+        raise GitError(error.message, transient=error.transient) from error
+    if done.truncated and not stop_at_limit:
+        raise GitError(f"git {arguments[0]} wrote more than {max_output} bytes.")
+    if done.code not in ok and not (done.truncated and stop_at_limit):
+        said = cut(clean(done.stderr.decode("utf-8", "replace")).strip(), SAID_LIMIT)
+        raise GitError(f"git {arguments[0]} failed: {said or f'exit status {done.code}'}", said=said)
+    return done
+
+
+def line(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """The one line that a git command prints, any byte kept."""
+    return name(git(cwd, *arguments, env=env).stdout.removesuffix(b"\n"))
+
+
+def name(raw: bytes) -> str:
+    """A file's or branch's name as text that can be turned back into the same bytes."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def names(raw: bytes) -> list[str]:
+    """The names of a list that ends each with NUL."""
+    return [name(one) for one in raw.split(b"\0") if one]
+
+
+def listed(paths: Iterable[str]) -> bytes:
+    """The reverse of `names`."""
+    return b"".join(os.fsencode(path) + b"\0" for path in paths)
+
+
+def commit_of(cwd: Path, revision: str) -> str | None:
+    """The commit that `revision` names, or None."""
+    done = git(cwd, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", ok=(0, 1, 128))
+    return name(done.stdout.strip()) if done.code == 0 else None
+
+
+def git_folder(checkout: Path) -> Path:
+    """The folder with the checkout's own state: HEAD, index, begun operations."""
+    return Path(line(checkout, "rev-parse", "--absolute-git-dir"))
+
+
+@cache
+def version() -> tuple[int, int]:
+    """git's version."""
+    said = git(Path("/"), "version", discover=True).stdout.decode()
+    found = re.search(r"(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
