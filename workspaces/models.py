@@ -84,6 +84,15 @@ class Workspace(Claimable):
     created_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "branch"],
+                condition=~models.Q(state=WorkspaceState.REMOVED),
+                name="workspace_branch_once",
+            )
+        ]
+
     def __str__(self) -> str:
         return self.label
 
@@ -108,8 +117,9 @@ class MergeAttempt(Claimable):
     target_branch = models.CharField(max_length=250)
     message = models.TextField()
     author_name = models.CharField(max_length=200)
-    author_email = models.CharField(max_length=200)
+    author_email = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=12, choices=MergeState, default=MergeState.QUEUED)
+    source_commit = models.CharField(max_length=64, blank=True, help_text="The workspace's commit that is merged.")
     target_before = models.CharField(max_length=64, blank=True)
     result_commit = models.CharField(max_length=64, blank=True)
     conflicts = models.JSONField(default=list, blank=True)  # file names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.db.models import QuerySet
@@ -37,6 +38,14 @@ def role_in(user: Person, project: Project) -> Role | None:
         return Role.OWNER
     role = ProjectMembership.objects.filter(project=project, user_id=user.pk).values_list("role", flat=True).first()
     return Role(role) if role is not None else None
+
+
+def roles_in(user: Person, projects: Iterable[Project]) -> dict[uuid.UUID, Role]:
+    """What `user` is in each of `projects`, as far as the person may see them, in one query."""
+    if getattr(user, "is_superuser", False):
+        return dict.fromkeys((project.pk for project in projects), Role.OWNER)
+    rows = ProjectMembership.objects.filter(project__in=list(projects), user_id=user.pk or 0)
+    return {project: Role(role) for project, role in rows.values_list("project_id", "role")}
 
 
 def require_role(user: Person, project: Project, needed: Role) -> Role:

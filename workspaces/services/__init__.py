@@ -1,0 +1,34 @@
+"""What can be done with repositories and workspaces. Adapters and other apps import from here."""
+
+from __future__ import annotations
+
+from workspaces.services.checkouts import (
+    commit_left,
+    diff_for,
+    ensure_workspace,
+    has_change,
+    read_text,
+    status_for,
+)
+from workspaces.services.merges import request_merge, retry_merge, run_merge
+from workspaces.services.projects import register_project, remove_project, update_project
+from workspaces.services.removal import remove_workspace, request_removal
+from workspaces.services.sweep import sweep
+
+__all__ = [
+    "commit_left",
+    "diff_for",
+    "ensure_workspace",
+    "has_change",
+    "read_text",
+    "register_project",
+    "remove_project",
+    "remove_workspace",
+    "request_merge",
+    "request_removal",
+    "retry_merge",
+    "run_merge",
+    "status_for",
+    "sweep",
+    "update_project",
+]

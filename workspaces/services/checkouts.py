@@ -1,0 +1,230 @@
+"""Workspaces: made from a project's default branch, committed in, compared with their base."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.ids import new_id
+from studio.kernel.text import clean, cut
+from workspaces import diff as diffs
+from workspaces.diff import Diff
+from workspaces.locks import Busy, held
+from workspaces.models import MergeAttempt, MergeState, Project, Workspace, WorkspaceState
+from workspaces.vcs import vcs_named
+from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs
+
+log = structlog.get_logger(__name__)
+
+LOCK_PATIENCE = 100.0  # seconds; a checkout of a very large repository may take that long
+AGENT_EMAIL = "agent@opencode-studio.invalid"
+TRIES = 20  # for a branch name that is free
+ERROR_LIMIT = 2_000
+
+
+def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | None = None) -> Workspace:
+    """The ready workspace `workspace_id`, made if need be: a worktree on a new branch from the project's default branch.
+
+    Idempotent: the row is written first, and a call after a crash goes on where the last one stopped. Raises
+    Upstream(workspace_failed), with the reason kept in the row, when it cannot be made.
+    """
+    wanted = workspace_id or new_id()
+    row = Workspace.objects.select_related("project").filter(pk=wanted).first()
+    if row is not None and row.state in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):
+        raise Upstream(f"The workspace {row.label} has been removed.", code="workspace_failed")
+    if row is not None and row.state == WorkspaceState.READY and (checkout_path(row) / ".git").exists():
+        return row
+    try:
+        with held(f"workspace:{wanted}", patience=LOCK_PATIENCE):
+            row = _row(project, label, wanted)
+            _make(row)
+    except Busy:
+        raise
+    except Upstream as error:
+        Workspace.objects.filter(pk=wanted, state=WorkspaceState.CREATING).update(
+            state=WorkspaceState.FAILED, error=cut(clean(error.message), ERROR_LIMIT)
+        )
+        raise Upstream(error.message, code="workspace_failed", transient=error.transient) from error
+    row.refresh_from_db()
+    return row
+
+
+def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
+    """The workspace's row, which says where it will be before anything is there."""
+    found = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
+    if found is not None:
+        return found
+    vcs, repository = vcs_named(project.vcs), Path(project.path)
+    base = vcs.tip(repository, project.default_branch)
+    if base is None:
+        raise Upstream(
+            f"{clean(project.path)} has no branch “{project.default_branch}” any more. "
+            "Choose another default branch in the project's settings."
+        )
+    slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "work"
+    path = Path(settings.STUDIO_WORKSPACE_ROOT) / project.key / f"{slug}-{workspace_id.hex[:8]}"
+    for number in range(1, TRIES + 1):
+        branch = f"studio/{slug}" if number == 1 else f"studio/{slug}-{number}"
+        if vcs.tip(repository, branch) is not None:
+            continue
+        try:
+            with transaction.atomic():
+                return Workspace.objects.create(
+                    id=workspace_id,
+                    project=project,
+                    label=label[:120],
+                    path=str(path),
+                    branch=branch,
+                    base_branch=project.default_branch,
+                    base_commit=base,
+                    head_commit=base,
+                )
+        except IntegrityError:
+            found = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
+            if found is not None:
+                return found  # another worker was first
+    raise Upstream(f"All branch names from studio/{slug} to studio/{slug}-{TRIES} are taken in {clean(project.path)}.")
+
+
+def _make(row: Workspace) -> None:
+    """Make the checkout of `row` and say so in the row. One that was ready once is never deleted to be made again."""
+    vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
+    if row.state == WorkspaceState.READY and path.exists() and not vcs.owns_checkout(repository, path):
+        raise Upstream(f"{clean(path)} no longer belongs to its repository. Move it away, then try again.")
+    if row.state == WorkspaceState.FAILED:
+        Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")
+    vcs.create_checkout(repository, path, row.branch, row.base_commit)
+    Workspace.objects.filter(pk=row.pk, state__in=[WorkspaceState.CREATING, WorkspaceState.READY]).update(
+        state=WorkspaceState.READY, error=""
+    )
+
+
+def checkout_path(workspace: Workspace) -> Path:
+    """Where the workspace is. Raises Upstream for a path that is not a folder right below a project's workspace folder.
+
+    Everything that writes or deletes asks here first: a symbolic link on the way would lead out of the data folder.
+    """
+    root = Path(settings.STUDIO_WORKSPACE_ROOT).resolve()
+    path = Path(workspace.path)
+    inside = path.is_relative_to(root) and len(path.relative_to(root).parts) == 2 and ".." not in path.parts
+    if not inside or path.resolve() != path:
+        raise Upstream(f"{clean(path)} is not a workspace of this studio.", code="workspace_failed")
+    return path
+
+
+@contextmanager
+def opened(workspace: Workspace) -> Iterator[tuple[Vcs, Path]]:
+    """The checkout of a ready workspace, for one command after the other. Raises Upstream when it is not ours or is gone."""
+    vcs = vcs_named(workspace.project.vcs)
+    path = checkout_path(workspace)
+    if not vcs.owns_checkout(Path(workspace.project.path), path):
+        raise Upstream(
+            f"The checkout of {workspace.label} is gone, or no longer belongs to its repository.",
+            code="workspace_failed",
+        )
+    yield vcs, path
+
+
+def commit_left(workspace: Workspace, *, message: str, author_name: str) -> str:
+    """Commit what the workspace holds uncommitted; the commit that now holds all of it. Idempotent.
+
+    The author is “NAME via OpenCode Studio”; hooks do not run and nothing is signed.
+    """
+    author = Person(f"{author_name} via OpenCode Studio", AGENT_EMAIL)
+    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (vcs, path):
+        return commit_locked(workspace, vcs, path, message, author)
+
+
+def commit_locked(workspace: Workspace, vcs: Vcs, path: Path, message: str, author: Person) -> str:
+    """`commit_left` for a caller that holds the workspace's lock. The row follows, its base too when the target was merged in."""
+    head = vcs.commit_all(path, workspace.branch, message, author)
+    base = vcs.fork_point(path, workspace.base_commit, workspace.base_branch, head)
+    if base == head:
+        base = workspace.base_commit  # all of it is on the target already: what it was is still worth showing
+    if (head, base) != (workspace.head_commit, workspace.base_commit):
+        Workspace.objects.filter(pk=workspace.pk).update(head_commit=head, base_commit=base)
+        workspace.head_commit, workspace.base_commit = head, base
+    return head
+
+
+def has_change(workspace: Workspace) -> bool:
+    """Whether the workspace differs from its base at all, committed or not."""
+    with opened(workspace) as (vcs, path):
+        base = vcs.fork_point(path, workspace.base_commit, workspace.base_branch)
+        return bool(vcs.changes(path, base, patches=False).files)
+
+
+def diff_for(
+    workspace: Workspace, *, base: str | None = None, head: str | None = None, file: str | None = None, offset: int = 0
+) -> Diff:
+    """The workspace against its base: committed, staged, unstaged and untracked, each file once; with `head` a range.
+
+    `file` is a file's id or path: that one alone, with all its lines. Of a workspace that was removed it is the change that
+    was merged, or what was committed last as long as git keeps it. Raises NotFound for an unknown file.
+    """
+    changes = _changes(workspace, base, head)
+    if not file:
+        return diffs.build(changes, offset=offset)
+    found = diffs.find_file(changes, file)
+    if found is None:
+        raise NotFound(f"“{cut(clean(file), 200)}” is not part of this change.", code="file_unchanged")
+    only = _changes(workspace, changes.base, changes.head or None, only=found.path)
+    return diffs.build(only, whole=True)
+
+
+def _changes(workspace: Workspace, base: str | None, head: str | None, *, only: str = "") -> Changes:
+    vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
+    if head is not None:
+        return vcs.changes(repository, base or workspace.base_commit, head, only=only)
+    if workspace.state == WorkspaceState.READY:
+        with opened(workspace) as (_, path):
+            start = base or vcs.fork_point(path, workspace.base_commit, workspace.base_branch)
+            return vcs.changes(path, start, only=only)
+    if workspace.state not in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):
+        return Changes(workspace.base_commit, workspace.head_commit, [], [])
+    start, end = merged_range(workspace) or (workspace.base_commit, workspace.head_commit)
+    try:
+        return vcs.changes(repository, base or start, end, only=only)
+    except Upstream as error:
+        kept = f" What it held is kept in {workspace.kept_patch}." if workspace.kept_patch else ""
+        raise NotFound(f"The workspace {workspace.label} has been removed.{kept}", code="workspace_removed") from error
+
+
+def merged_range(workspace: Workspace) -> tuple[str, str] | None:
+    """What the workspace's merge changed on its target, as (before, after); None when it was not merged."""
+    merges = MergeAttempt.objects.filter(workspace=workspace, state=MergeState.MERGED).exclude(result_commit="")
+    merge = merges.order_by("-settled_at").first()
+    return (merge.target_before, merge.result_commit) if merge is not None else None
+
+
+def status_for(workspace: Workspace) -> CheckoutStatus:
+    """Where the workspace stands against its target branch. Raises NotFound when it is not there."""
+    if workspace.state != WorkspaceState.READY:
+        raise NotFound(f"The workspace {workspace.label} is {workspace.state}.", code="workspace_not_ready")
+    with opened(workspace) as (vcs, path):
+        return vcs.status(path, workspace.base_branch)
+
+
+def read_text(workspace: Workspace, name: str, *, limit: int) -> str:
+    """At most `limit` bytes of a text file in the workspace's root, cleaned; empty when there is no such plain file.
+
+    A symbolic link is not followed: it may lead out of the workspace.
+    """
+    try:
+        descriptor = os.open(checkout_path(workspace) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            return ""
+        return clean(handle.read(limit).decode("utf-8", "ignore"))

@@ -1,0 +1,115 @@
+"""Letting a workspace go: what is not merged is kept first, and only what is ours is deleted."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from studio.kernel.clock import later, now
+from studio.kernel.errors import Upstream
+from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
+from workspaces.locks import Busy, held
+from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
+from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
+from workspaces.vcs import vcs_named
+from workspaces.vcs.base import Person, Vcs
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 600.0  # until a removal that failed is tried again
+KEEPER = Person("OpenCode Studio", AGENT_EMAIL)
+
+
+def request_removal(workspace: Workspace) -> None:
+    """Have the workspace removed once the transaction has committed. Asking again is harmless."""
+    with transaction.atomic():
+        rows = Workspace.objects.filter(pk=workspace.pk).exclude(state=WorkspaceState.REMOVED)
+        if rows.update(state=WorkspaceState.REMOVING, error="", lease_until=None):
+            enqueue(Names.REMOVE_WORKSPACE, workspace.pk)
+
+
+def remove_workspace(workspace_id: uuid.UUID | str) -> None:
+    """Remove the workspace: keep a patch and a bundle of what is not merged, then delete checkout and branch. Idempotent.
+
+    What goes wrong is said in the row, which stays `removing` and is tried again later.
+    """
+    row = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
+    if row is None or row.state == WorkspaceState.REMOVED:
+        return
+    Workspace.objects.filter(pk=row.pk).update(state=WorkspaceState.REMOVING)
+    try:
+        with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
+            kept = _keep_and_delete(row)
+    except Busy:
+        return
+    except (Upstream, OSError) as error:
+        said = error.message if isinstance(error, Upstream) else f"{error.strerror}: {clean(error.filename)}"
+        log.warning("workspace_not_removed", workspace=str(row.pk), error=said)
+        Workspace.objects.filter(pk=row.pk).update(
+            error=cut(clean(said), ERROR_LIMIT), lease_until=later(RETRY_SECONDS)
+        )
+        return
+    Workspace.objects.filter(pk=row.pk).exclude(state=WorkspaceState.REMOVED).update(
+        state=WorkspaceState.REMOVED, error="", removed_at=now(), kept_patch=kept, lease_until=None
+    )
+
+
+def _keep_and_delete(row: Workspace) -> str:
+    """Where what was not merged is kept, empty when there was nothing; afterwards checkout and branch are gone."""
+    vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
+    head = vcs.tip(repository, row.branch)
+    kept = row.kept_patch
+    if vcs.owns_checkout(repository, path):
+        head = commit_locked(row, vcs, path, f"What {row.label} held when it was removed", KEEPER)
+        kept = _keep_nested(row, vcs, path) or kept
+    elif path.exists() and any(path.iterdir()) and row.base_commit and head not in (None, row.base_commit):
+        raise Upstream(f"{clean(path)} no longer belongs to its repository; look at it, then delete it by hand.")
+    if head is not None:
+        if not _is_merged(row, vcs, repository, head):
+            patch = vcs.export(repository, row.branch, row.base_commit, head, kept_folder(row), kept_stem(row))
+            kept = str(patch) if patch is not None else kept
+            Workspace.objects.filter(pk=row.pk).update(kept_patch=kept)
+        vcs.remove_checkout(repository, path)
+        vcs.delete_branch(repository, row.branch, head)
+    else:
+        vcs.remove_checkout(repository, path)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+    return kept
+
+
+def _is_merged(row: Workspace, vcs: Vcs, repository: Path, head: str) -> bool:
+    """Whether the target branch has everything of `head`: by a merge of the studio, or by anybody's."""
+    if MergeAttempt.objects.filter(workspace=row, state=MergeState.MERGED, source_commit=head).exists():
+        return True
+    target = vcs.tip(repository, row.base_branch)
+    return head == row.base_commit or (target is not None and vcs.contains(repository, target, head))
+
+
+def _keep_nested(row: Workspace, vcs: Vcs, path: Path) -> str:
+    """Move repositories inside the checkout, which no commit holds, to where patches are kept; that folder."""
+    folder = kept_folder(row) / kept_stem(row)
+    for number, nested in enumerate(vcs.nested_repositories(path), start=1):
+        source = path / nested.rstrip("/")
+        if source.is_symlink() or not source.resolve().is_relative_to(path):
+            continue
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = folder / source.name
+        source.rename(place if not place.exists() else folder / f"{source.name}-{number}-{now():%H%M%S%f}")
+    return str(folder) if folder.exists() else ""
+
+
+def kept_folder(row: Workspace) -> Path:
+    """Where patches of the project are kept."""
+    return Path(settings.DATA) / "kept" / row.project.key
+
+
+def kept_stem(row: Workspace) -> str:
+    """The name, without ending, of what is kept of this workspace."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', row.label.lower()).strip('-')[:40] or 'work'}-{row.pk.hex[:8]}"

@@ -1,0 +1,33 @@
+"""Finding what a lost doorbell left behind. Any number of sweepers, at any time, is safe: they only ring bells again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Q
+
+from studio.kernel.claim import release_dead
+from studio.kernel.clock import now
+from studio.queue import Names, enqueue
+from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
+
+# A merge that is due for longer than this was missed by its own doorbell.
+OVERDUE = timedelta(seconds=2)
+
+
+def sweep() -> int:
+    """Ring for every merge and removal that is due; how many bells were rung."""
+    at = now()
+    release_dead(MergeAttempt)
+    free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
+    merges = MergeAttempt.objects.filter(
+        free, state__in=[MergeState.QUEUED, MergeState.COMPUTED], created_at__lte=at - OVERDUE
+    )
+    rung = 0
+    for attempt_id in merges.values_list("pk", flat=True):
+        enqueue(Names.MERGE, attempt_id)
+        rung += 1
+    for workspace_id in Workspace.objects.filter(free, state=WorkspaceState.REMOVING).values_list("pk", flat=True):
+        enqueue(Names.REMOVE_WORKSPACE, workspace_id)
+        rung += 1
+    return rung
