@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import F
 from django.utils import timezone
@@ -160,9 +161,9 @@ def make_task(project: Project | None = None, *, status: str = Status.TODO, **fi
 
 
 def make_workspace(project: Project, *, label: str = "WORK", **fields: Any) -> Workspace:
-    """A workspace with a real git worktree next to the repository."""
+    """A workspace with a real git worktree where the studio makes them."""
     number = next(_numbers)
-    path = scratch_folder() / f"worktree-{number}"
+    path = Path(settings.STUDIO_WORKSPACE_ROOT).resolve() / project.key / f"worktree-{number}-{new_id().hex[:6]}"
     branch = f"studio/{label.lower()}-{number}"
     base = git(project.path, "rev-parse", "HEAD").strip()
     git(project.path, "worktree", "add", "-q", "-b", branch, str(path), base)
