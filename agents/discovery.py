@@ -8,8 +8,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.conf import settings
-
 from studio.env import BASE_DIR
 from studio.kernel.errors import StudioError
 
@@ -40,11 +38,14 @@ def find_binary(named: str | None = None) -> Binary:
 
     A binary on PATH of another version is passed over. Raises BinaryMissingError with the remedy.
     """
-    wish = settings.OPENCODE_BIN if named is None else named
-    if wish:
-        path = shutil.which(wish)
+    if named is None:
+        from django.conf import settings  # the launcher passes the name, and runs without Django
+
+        named = settings.OPENCODE_BIN
+    if named:
+        path = shutil.which(named)
         if path is None:
-            raise BinaryMissingError(f"OPENCODE_BIN names {wish}, which cannot be run. {REMEDY}")
+            raise BinaryMissingError(f"OPENCODE_BIN names {named}, which cannot be run. {REMEDY}")
         return _checked(Path(path))
     seen: list[str] = []
     for candidate in (shutil.which("opencode"), shutil.which(str(BASE_DIR / "node_modules" / ".bin" / "opencode"))):

@@ -164,4 +164,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         "parts": {part.name: {"ok": part.ok, "message": part.message} for part in parts},
         "missing": [part.name for part in parts if not part.ok],
     }
-    return JsonResponse(body, status=200 if ready else 503)
+    response = JsonResponse(body, status=200 if ready else 503)
+    # Whoever waits for readiness asks often; that the answer is "not yet" is no error to log.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # what Django's own handlers set
+    return response

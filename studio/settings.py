@@ -44,7 +44,6 @@ OPENCODE_PRACTICE = env.bool("OPENCODE_PRACTICE", default=False)
 STUDIO_AGENT = env.bool("STUDIO_AGENT", default=True)
 
 INSTALLED_APPS = [
-    "daphne",
     "studio.apps.StudioAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

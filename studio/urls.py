@@ -8,6 +8,9 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from studio import health, views
 
+# Here and not at start-up: processes without pages need no admin modules (see StudioAdminConfig).
+admin.autodiscover()
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -61,7 +61,7 @@ def plan(options: Options, folder: DataFolder, environ: Mapping[str, str]) -> li
         *([_agentserver(environ)] if own_agents else []),
         *([Part("bridge", _manage("bridge"), (*BASIC, *SETTINGS), stage=2)] if options.agent else []),
         _worker(options),
-        Part("beat", _celery("beat", "--pidfile", ""), (*BASIC, *SETTINGS), stage=2),
+        Part("beat", _celery("studio.beat", "beat", "--pidfile", ""), (*BASIC, *SETTINGS), stage=2),
         _web(options),
     ]
 
@@ -77,7 +77,9 @@ def _agentserver(environ: Mapping[str, str]) -> Part:
 
 
 def _worker(options: Options) -> Part:
-    argv = _celery("worker", "-Q", "celery", "-c", str(options.workers), "--without-gossip", "--without-mingle")
+    argv = _celery(
+        "studio.celery", "worker", "-Q", "celery", "-c", str(options.workers), "--without-gossip", "--without-mingle"
+    )
     # QUIT is Celery's soft shutdown: running jobs get a few seconds, and what is cut off is delivered again.
     return Part("worker", argv, (*BASIC, *SETTINGS, "SSH_AUTH_SOCK"), stage=2, stop_signal="QUIT", stop_seconds=9)
 
@@ -95,8 +97,8 @@ def _manage(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(BASE_DIR / "manage.py"), *arguments)
 
 
-def _celery(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "studio.celery", *arguments)
+def _celery(application: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", application, *arguments)
 
 
 def _passed(environ: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,7 @@ from studio.launcher.errors import LauncherError
 from studio.launcher.options import Options
 
 READY_SECONDS = 180.0
-LOOK_SECONDS = 0.15
+LOOK_SECONDS = 0.25
 ANSWER_SECONDS = 10.0
 NAMES = {
     "web": "web server",

@@ -19,6 +19,7 @@ from studio.kernel.errors import StudioError
 
 class Command(BaseCommand):
     help = "Run the managed OpenCode server until SIGTERM or SIGINT. Ends with code 1 when the server dies."
+    requires_system_checks: list[str] = []  # they would load every page into this process
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()

@@ -13,6 +13,7 @@ from sessions_app.bridge.runner import run
 
 class Command(BaseCommand):
     help = "Read the event streams of the agent servers into the session logs."
+    requires_system_checks: list[str] = []  # they would load every page into this process
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         stop = threading.Event()

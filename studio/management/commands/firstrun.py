@@ -22,6 +22,7 @@ from workspaces.sample import SAMPLE_TASKS, ensure_sample_project
 
 class Command(BaseCommand):
     help = "Migrate, collect static files, make the owner, the agent profiles and the sample project where they are missing."
+    requires_system_checks: list[str] = []  # they load every page, which takes longer than the work
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_data_argument(parser)

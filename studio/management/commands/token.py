@@ -17,6 +17,7 @@ NAME_LENGTH = 9  # what knox keeps readable of a token has room for this and a d
 
 class Command(BaseCommand):
     help = "Print a new API token of the owner. It is shown this once: only its digest is kept."
+    requires_system_checks: list[str] = []  # they load every page, which takes longer than the work
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_data_argument(parser)
