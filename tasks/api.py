@@ -35,9 +35,9 @@ from tasks.serializers import (
 )
 from tasks.services import lifecycle
 from tasks.services.board import create_task, delete_task, edit_task, place_task
-from workspaces.api import DiffSerializer
 from workspaces.models import Project
 from workspaces.selectors import project_by, role_in
+from workspaces.serializers import DiffQuery, DiffSerializer
 from workspaces.services import diff_for
 
 Row = TypeVar("Row", bound=Model)
@@ -225,13 +225,13 @@ class TaskDiff(APIView):
 
     extra_errors = (502,)
 
-    @extend_schema(operation_id="tasks_diff", parameters=[REF], responses=DiffSerializer)
+    @extend_schema(operation_id="tasks_diff", parameters=[REF, DiffQuery], responses=DiffSerializer)
     def get(self, request: Request, ref: str) -> Response:
         """Read the change of a task's workspace against its base: committed, staged, unstaged and untracked, once."""
-        task = selectors.by_ref(request.user, ref)
+        task, query = selectors.by_ref(request.user, ref), checked_query(DiffQuery, request)
         if task.workspace is None:
             raise NotFound(f"{task.key} has no workspace yet, so there is no change to show.", code="no_workspace")
-        return Response(DiffSerializer(diff_for(task.workspace)).data)
+        return Response(DiffSerializer(diff_for(task.workspace, **query)).data)
 
 
 def visible_project(request: Request, ref: str) -> Project:
