@@ -1,0 +1,184 @@
+"""The operator's view of repositories, checkouts and merges.
+
+Settings and actions go through the services; workspaces and merges are read-only. Memberships are plain rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+from studio import operations
+from studio.kernel.errors import StudioError
+from studio.live_admin import LiveListMixin
+from studio.operations import Figure
+from workspaces.models import MergeAttempt, Project, ProjectMembership, Workspace, WorkspaceState
+from workspaces.services import remove_project, request_removal, retry_merge, update_project
+from workspaces.services.merges import ACTIVE
+from workspaces.services.projects import EDITABLE
+
+if TYPE_CHECKING:
+    ProjectAdminBase = admin.ModelAdmin[Project]
+    WorkspaceAdminBase = admin.ModelAdmin[Workspace]
+    MergeAdminBase = admin.ModelAdmin[MergeAttempt]
+    MembershipInlineBase = admin.TabularInline[ProjectMembership, Project]
+    MergeInlineBase = admin.TabularInline[MergeAttempt, Workspace]
+else:  # these classes take no parameters while they run
+    ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = admin.ModelAdmin
+    MembershipInlineBase = MergeInlineBase = admin.TabularInline
+
+
+def workspace_figures() -> Iterable[Figure]:
+    """How checkouts and merges stand, for the admin's front page."""
+    rows, merges = reverse("admin:workspaces_workspace_changelist"), reverse("admin:workspaces_mergeattempt_changelist")
+    counts = Workspace.objects.aggregate(
+        ready=Count("pk", filter=Q(state=WorkspaceState.READY)),
+        failed=Count("pk", filter=Q(state=WorkspaceState.FAILED)),
+        stuck=Count("pk", filter=Q(state=WorkspaceState.REMOVING) & ~Q(error="")),
+    )
+    yield Figure("Workspaces", counts["ready"], f"{rows}?state__exact={WorkspaceState.READY}")
+    failed = f"{rows}?state__exact={WorkspaceState.FAILED}"
+    yield Figure("Workspaces that could not be made", counts["failed"], failed, alarm=counts["failed"] > 0)
+    note = "They are tried again every ten minutes; the rows say why." if counts["stuck"] else ""
+    removing = f"{rows}?state__exact={WorkspaceState.REMOVING}"
+    yield Figure(
+        "Workspaces that could not be removed", counts["stuck"], removing, alarm=counts["stuck"] > 0, note=note
+    )
+    yield Figure("Merges under way", MergeAttempt.objects.filter(state__in=ACTIVE).count(), merges)
+
+
+operations.register("Workspaces", workspace_figures)
+
+
+class ReadOnly:
+    """Rows that are written by services only and are never deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Who may only look at the rows may not press the buttons."""
+        return bool(getattr(request.user, "is_superuser", False))
+
+
+def for_each(
+    model_admin: admin.ModelAdmin[Any],
+    request: HttpRequest,
+    rows: QuerySet[Any],
+    do: Callable[[Any], object],
+    done: str,
+) -> None:
+    """Do something with each row, and say of each how it went."""
+    for row in rows:
+        try:
+            do(row)
+        except StudioError as error:
+            model_admin.message_user(request, f"{row}: {error.message}", messages.ERROR)
+        else:
+            model_admin.message_user(request, f"{row}: {done}.", messages.SUCCESS)
+
+
+class MembershipInline(MembershipInlineBase):
+    """Who belongs to a project, and as what."""
+
+    model = ProjectMembership
+    autocomplete_fields = ["user"]
+    extra = 0
+
+
+@admin.register(Project)
+class ProjectAdmin(ProjectAdminBase):
+    """Registered repositories. Register one on the page for it: its folder is checked there."""
+
+    list_display = ["key", "name", "path", "default_branch", "max_parallel_runs", "plan_approval", "auto_complete"]
+    list_filter = ["is_sample", "vcs", "plan_approval", "auto_complete"]
+    search_fields = ["key", "name", "path"]
+    inlines = [MembershipInline]
+    actions = ["remove_projects"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
+        """Everything but what the service can change."""
+        return [field.name for field in Project._meta.fields if field.name not in EDITABLE]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Registering checks the repository, which this form cannot."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
+        """The action below removes through the service, which keeps what is not merged."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        """Hand what was edited to the service."""
+        fields = {name: form.cleaned_data[name] for name in form.changed_data}
+        try:
+            update_project(actor=request.user, project=Project.objects.get(pk=obj.pk), **fields)
+        except StudioError as error:
+            messages.set_level(request, messages.ERROR)  # the admin's own "was changed" would not be true
+            self.message_user(request, error.message, messages.ERROR)
+
+    @admin.action(description="Remove the project; the repository stays")
+    def remove_projects(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        """Remove projects with their tasks and workspaces."""
+        for_each(self, request, queryset, lambda row: remove_project(actor=request.user, project=row), "was removed")
+
+
+class MergeInline(ReadOnly, MergeInlineBase):
+    """The merges of a workspace."""
+
+    model = MergeAttempt
+    fields = readonly_fields = ("created_at", "how", "target_branch", "state", "error", "settled_at")
+    extra = 0
+    show_change_link = True
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(ReadOnly, LiveListMixin, WorkspaceAdminBase):
+    """Checkouts, with what went wrong with them."""
+
+    list_display = ["label", "project", "state", "branch", "error", "created_at", "removed_at"]
+    list_filter = ["state", "project"]
+    list_select_related = ["project"]
+    search_fields = ["label", "branch", "path"]
+    inlines = [MergeInline]
+    actions = ["remove"]
+
+    def live_topics(self, rows: list[Workspace]) -> set[str]:
+        """The feeds of the projects whose workspaces are shown."""
+        return {f"project:{row.project_id}" for row in rows}
+
+    @admin.action(description="Remove the workspace, keeping a patch of what is not merged", permissions=["operate"])
+    def remove(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
+        """Remove workspaces, again too where it failed."""
+        for_each(self, request, queryset, request_removal, "is being removed")
+
+
+@admin.register(MergeAttempt)
+class MergeAdmin(ReadOnly, LiveListMixin, MergeAdminBase):
+    """Merges, with why one was refused."""
+
+    list_display = ["workspace", "how", "target_branch", "state", "error", "attempts", "created_at", "settled_at"]
+    list_filter = ["state", "how", "workspace__project"]
+    list_select_related = ["workspace__project"]
+    search_fields = ["workspace__label", "result_commit", "target_branch"]
+    actions = ["retry"]
+
+    def live_topics(self, rows: list[MergeAttempt]) -> set[str]:
+        """The feeds of the projects whose merges are shown."""
+        return {f"project:{row.workspace.project_id}" for row in rows}
+
+    @admin.action(description="Try the merge again now", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[MergeAttempt]) -> None:
+        """Ring for merges that are on their way."""
+        for_each(self, request, queryset, retry_merge, "is tried again")
