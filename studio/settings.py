@@ -185,7 +185,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA / "run" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep-sessions": {"task": "sessions.sweep", "schedule": 5.0, "options": {"expires": 10}},
     "sweep-tasks": {"task": "tasks.sweep", "schedule": 5.0, "options": {"expires": 10}},
-    "sweep-workspaces": {"task": "workspaces.sweep", "schedule": 15.0, "options": {"expires": 30}},
+    "sweep-workspaces": {"task": "workspaces.sweep", "schedule": 5.0, "options": {"expires": 10}},
     "sync-catalog": {"task": "agents.sync_servers", "schedule": 30.0, "options": {"expires": 30}},
 }
 
