@@ -60,15 +60,16 @@ class Studio:
     def start(self) -> Studio:
         """Start it and wait until it says that it is ready."""
         command = [sys.executable, "manage.py", "up", "--json", "--port", str(self.port), "--data", str(self.data)]
-        self.process = subprocess.Popen(
-            [*command, *self.arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "up.err").open("a"),
-            text=True,
-        )
+        with (self.folder / "up.err").open("a") as errors:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -96,6 +97,9 @@ class Studio:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(30)
+        if self.process and self.process.stdout:
+            self.process.stdout.close()
+        self.http.close()
 
     def close(self) -> None:
         """Stop it, end whatever it left, and remove its folder."""

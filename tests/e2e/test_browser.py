@@ -65,9 +65,13 @@ def browse(chromium, signed_in):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "console",
-            lambda message: errors.append(message.text)
-            if message.type == "error" and "WebSocket" not in message.text and "Failed to load resource" not in message.text
-            else None,
+            lambda message: (
+                errors.append(message.text)
+                if message.type == "error"
+                and "WebSocket" not in message.text
+                and "Failed to load resource" not in message.text
+                else None
+            ),
         )
         page.goto(url)
         return page
@@ -110,7 +114,9 @@ def test_story__sample_task_from_start_to_merge_on_two_browsers(studio, browse):
 
     page = browse(f"{studio.url}/tasks/{key}/")
     expect(page.get_by_role("heading", name="Add a farewell").first).to_be_visible()
-    page.get_by_role("link", name=re.compile("^Plan")).or_(page.get_by_role("tab", name=re.compile("^Plan"))).first.click()
+    page.get_by_role("link", name=re.compile("^Plan")).or_(
+        page.get_by_role("tab", name=re.compile("^Plan"))
+    ).first.click()
     expect(page.locator(".md").first).to_be_visible()
     picture(page, "plan")
     page.get_by_role("button", name="Approve the plan").click()
