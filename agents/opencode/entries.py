@@ -227,7 +227,10 @@ def tool_title(tool: str, arguments: dict[str, Any], directory: str) -> str:
         return relative(str(path), directory) if path else ""
     names = {"bash": "command", "glob": "pattern", "grep": "pattern", "task": "description", "webfetch": "url"}
     names |= {"skill": "name", "invalid": "tool"}
-    return cut(clean(arguments.get(names.get(tool, ""), "")), TITLE_LIMIT)
+    if tool in names:
+        return cut(clean(arguments.get(names[tool], "")), TITLE_LIMIT)
+    words = next((value for value in arguments.values() if isinstance(value, str) and value.strip()), "")
+    return cut(clean(words).strip().partition("\n")[0], TITLE_LIMIT)
 
 
 def bounded_input(arguments: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

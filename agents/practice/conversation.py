@@ -18,7 +18,8 @@ WORKING_DIRECTORY = re.compile(r"^\s*Working directory: (.+)$", re.MULTILINE)
 INTERRUPTED = "[Tool execution was interrupted]"
 # How the server tells a model that a call of an MCP tool went wrong.
 TOOL_FAILED = re.compile(
-    r"\A\s*(error|mcp error|unable to connect|tool execution (failed|aborted)|fetch failed)", re.IGNORECASE
+    r"\A\s*(error|mcp error|unable to connect|the arguments of|tool execution (failed|aborted)|fetch failed)",
+    re.IGNORECASE,
 )
 STUDIO_TOOL = "studio_"
 
