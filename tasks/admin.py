@@ -12,10 +12,12 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from studio import operations
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from tasks.choices import RunPhaseState
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
+from tasks.operations import board_figures
 from tasks.services.advance import advance_turn
 from tasks.services.board import delete_task, edit_task
 from tasks.services.lifecycle import act
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 else:  # these classes take no parameters while they run
     TaskAdminBase = RunAdminBase = ReadOnlyBase = admin.ModelAdmin
     RunInlineBase = HistoryInlineBase = FindingInlineBase = admin.TabularInline
+
+operations.register("Board", board_figures)
 
 EDITABLE = ["title", "description", "priority", "labels"]
 

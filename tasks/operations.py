@@ -18,7 +18,7 @@ def board_figures() -> Iterable[Figure]:
     counts = PhaseRun.objects.filter(state__in=ACTIVE_RUN_STATES).aggregate(
         queued=Count("pk", filter=Q(state=RunPhaseState.QUEUED)),
         working=Count("pk", filter=Q(state__in=OCCUPYING_RUN_STATES)),
-        trouble=Count("pk", filter=Q(failures__gt=0)),
+        trouble=Count("pk", filter=Q(failures__gt=0, next_try_at__isnull=False)),
     )
     yield Figure("Runs queued", counts["queued"], f"{runs}?state__exact={RunPhaseState.QUEUED}")
     yield Figure("Runs at work", counts["working"], f"{runs}?state__exact={RunPhaseState.RUNNING}")

@@ -43,13 +43,13 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """One file of a change; `text` is its part of the unified diff, empty for a binary file."""
+    """One file of a change; `text` is its part of the unified diff, None when that is too large to be had."""
 
     path: str
     status: str
     additions: int
     deletions: int
-    text: str
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Change:
     base: str
     head: str
     files: Sequence[ChangedFile]
+    more: int = 0  # files that are not among these
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +224,12 @@ def _change(change: Change) -> list[str]:
     rows = [
         f"{file.status} {_name(file.path)} (+{file.additions} -{file.deletions})" for file in change.files[:FILES_SHOWN]
     ]
-    if len(change.files) > FILES_SHOWN:
-        rows.append(f"({len(change.files) - FILES_SHOWN} more files; `git diff --stat {change.base}` lists all.)")
+    more = max(0, len(change.files) - FILES_SHOWN) + change.more
+    if more:
+        rows.append(f"({more} more files; `git diff --stat {change.base}..{change.head}` lists all.)")
     shown, left, room = [], [], DIFF_LIMIT
     for file in change.files:
-        if len(file.text) <= room:
+        if file.text is not None and len(file.text) <= room:
             shown.append(file.text)
             room -= len(file.text)
         else:

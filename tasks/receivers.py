@@ -1,4 +1,4 @@
-"""News from below: the receivers run inside the settling transaction and only request a job."""
+"""News from below. Receivers run inside the sender's transaction and only request a job, or refuse a removal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 from sessions_app.models import Turn
 from sessions_app.signals import turn_settled
+from studio.kernel.errors import Conflict
 from studio.queue import Names, enqueue
-from workspaces.signals import merge_settled
+from tasks.choices import ACTIVE_RUN_STATES, RunState, Status
+from tasks.models import PhaseRun, Task
+from workspaces.models import Project
+from workspaces.signals import merge_settled, removing_project
 
 
 def on_turn_settled(*, turn: Turn, **_: Any) -> None:
@@ -21,7 +25,15 @@ def on_merge_settled(*, attempt_id: uuid.UUID | str, **_: Any) -> None:
     enqueue(Names.ADVANCE_MERGE, attempt_id)
 
 
+def on_removing_project(*, project: Project, **_: Any) -> None:
+    """A project is not removed under an agent or a merge."""
+    busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
+    if busy or Task.objects.filter(project=project, status=Status.REVIEW, run_state=RunState.RUNNING).exists():
+        raise Conflict(f"Agents are at work in {project.name}: stop or cancel its tasks first.", allowed=[])
+
+
 def connect() -> None:
     """Called once by the app's configuration; connecting again changes nothing."""
     turn_settled.connect(on_turn_settled, dispatch_uid="tasks.turn_settled")
     merge_settled.connect(on_merge_settled, dispatch_uid="tasks.merge_settled")
+    removing_project.connect(on_removing_project, dispatch_uid="tasks.removing_project")

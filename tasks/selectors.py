@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Case, Count, IntegerField, Prefetch, Q, QuerySet, Value, When
-from workspaces.selectors import projects_visible_to
 
 from sessions_app.models import AgentSession
 from studio.kernel.errors import NotFound
 from tasks.choices import BOARD_COLUMNS, ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 from workspaces.models import MergeAttempt, Project
+from workspaces.selectors import projects_visible_to
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -55,7 +55,8 @@ class TaskDetail:
 
 def tasks_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Task]:
     """The tasks of the projects that `user` may see."""
-    return Task.objects.filter(project__in=projects_visible_to(user)).select_related("project", "workspace")
+    tasks: QuerySet[Task] = Task.objects.filter(project__in=projects_visible_to(user))
+    return tasks.select_related("project", "workspace")
 
 
 def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID | str) -> Task:

@@ -30,7 +30,7 @@ from workspaces.services import commit_left, has_change
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 300.0
 SUMMARY_LIMIT = 2_000  # characters of a summary in a commit message
 WORK = (Phase.IMPLEMENTATION, Phase.FIX)
 # The decisions of people after which the review rounds are counted anew.

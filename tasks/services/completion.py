@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.text import cut
+from tasks.actions import possible
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
-from tasks.services.moves import Card, move, record, show
+from tasks.services.moves import Card, account, move, record, show
 from workspaces.services import request_merge, request_removal
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ def request(task: Task, *, how: str = "", actor: Actor = None, reason: str = "")
         return
     if task.workspace is None:
         raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])
-    attempt = request_merge(workspace=task.workspace, how=way, message=f"{task.title}\n\nTask: {task.key}", actor=actor)
+    message = f"{task.title}\n\nTask: {task.key}"
+    try:
+        attempt = request_merge(workspace=task.workspace, how=way, message=message, actor=account(actor))
+    except Conflict as error:
+        error.allowed = possible(task.status, task.run_state)
+        raise
     record(task, "complete", actor=actor, reason=reason or f"Asked for: {way}.")
     show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))
 

@@ -24,7 +24,7 @@ from tasks.services.steps import failing_as, wait, work_on
 from workspaces.models import Workspace
 from workspaces.services import diff_for, ensure_workspace, read_text
 
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 300.0
 BUSY_SECONDS = 5.0  # until a workspace whose last turn still ends is looked at again
 INSTRUCTIONS_FILE = "AGENTS.md"
 
@@ -171,7 +171,16 @@ def _publish(task: Task, kind: str, **payload: str) -> None:
 
 
 def _change(workspace: Workspace) -> prompts.Change:
-    text = diff_for(workspace)
-    return prompts.Change(
-        workspace.base_commit, workspace.head_commit, [prompts.ChangedFile("f", "modified", 1, 0, text)]
-    )
+    """The whole change against the workspace's base: committed, staged, unstaged and untracked."""
+    diff = diff_for(workspace)
+    files = [
+        prompts.ChangedFile(
+            path=file.path,
+            status=f"{file.status}, binary" if file.binary else file.status,
+            additions=file.additions,
+            deletions=file.deletions,
+            text="" if file.binary else file.patch or None,
+        )
+        for file in diff.files
+    ]
+    return prompts.Change(diff.base, workspace.head_commit, files, more=diff.total_files - len(files))

@@ -88,7 +88,7 @@ def test_implementation__commits_everything_that_is_left(pipeline):
     assert git(folder, "status", "--porcelain") == ""
     assert git(folder, "rev-parse", "HEAD").strip() == run.head_commit != run.base_commit
     message = git(folder, "log", "-1", "--format=%an%n%B")
-    assert message.startswith("studio-implementer\nAdd a farewell\n\nDone, and tested.")
+    assert message.startswith("studio-implementer via OpenCode Studio\nAdd a farewell\n\nDone, and tested.")
     assert f"Task: {pipeline.task.key} (implementation, round 1)" in message
     assert run.summary == "Done, and tested."
 

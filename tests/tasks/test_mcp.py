@@ -107,9 +107,9 @@ async def test_run_is_over__nothing_is_taken(run_of):
     assert (await Tools(run)("submit_plan", plan="# Later"))[0]
 
 
-@pytest.mark.parametrize("token", [None, "", "nonsense", "a:b:c", sign_subject("x")[:-2]])
+@pytest.mark.parametrize("token", [None, "", "nonsense", "a:b:c", "cut short"])
 async def test_token__of_somebody_else(token):
-    async with http(token) as client:
+    async with http(sign_subject("x")[:-2] if token == "cut short" else token) as client:
         answer = await client.post("/mcp", json={})
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "unauthorized"

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from studio.kernel.errors import Conflict
 from studio.queue import Names
 from tasks.choices import Needs, Phase, RunState, Status
+from tasks.models import Task
 from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
+from tests.factories import git
 from workspaces.models import MergeAttempt, MergeState
+from workspaces.services import remove_project, remove_workspace, run_merge
 from workspaces.signals import merge_settled
 
 pytestmark = pytest.mark.django_db
@@ -105,3 +110,53 @@ def test_settling__requests_the_job(merging, requested_jobs, django_capture_on_c
     with django_capture_on_commit_callbacks(execute=True):
         merge_settled.send(sender=MergeAttempt, attempt_id=attempt.pk)
     assert (Names.ADVANCE_MERGE, (str(attempt.pk),)) in requested_jobs
+
+
+def test_story__the_repository_has_the_commit(merging):
+    run_merge(MergeAttempt.objects.get().pk)
+    advance_merge(MergeAttempt.objects.get().pk)
+    task = merging.fresh()
+    folder = Path(task.project.path)
+    assert task.status == Status.DONE
+    assert git(folder, "rev-parse", "main").strip() == task.completed_commit
+    assert (folder / "goodbye.py").read_text() == "print('bye')\n"
+    assert git(folder, "status", "--porcelain") == ""
+    assert git(folder, "log", "-1", "--format=%s").strip() == "Add a farewell"
+    remove_workspace(task.workspace_id)
+    assert git(folder, "worktree", "list").count("\n") == 1
+    assert not Path(task.workspace.path).exists()
+
+
+def test_story__a_conflict_is_solved_by_a_fix_round(merging):
+    folder = Path(merging.task.project.path)
+    (folder / "goodbye.py").write_text("mine\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "Mine first")
+    run_merge(MergeAttempt.objects.get().pk)
+    advance_merge(MergeAttempt.objects.get().pk)
+    assert merging.shown == (Status.REVIEW, RunState.WAITING, Needs.CONFLICT, "merge_conflict")
+    assert "goodbye.py" in merging.task.reason
+    merging.act("request_changes", feedback="Keep both.")
+    run = merging.begin()
+    workspace = Path(run.session.workspace.path)
+    git(workspace, "merge", "-q", "-X", "ours", "-m", "Bring up to date", "main")
+    merging.settle()
+    merging.review()
+    merging.act("complete", how="merge")
+    attempt = MergeAttempt.objects.order_by("-created_at").first()
+    run_merge(attempt.pk)
+    advance_merge(attempt.pk)
+    assert merging.shown[0] == Status.DONE
+    assert (folder / "goodbye.py").read_text() == "print('bye')\n"
+
+
+def test_removing_a_project__not_under_an_agent_or_a_merge(merging, owner):
+    with pytest.raises(Conflict):
+        remove_project(actor=owner, project=merging.task.project)
+    advance_merge(settled(MergeState.REFUSED, error="dirty").pk)
+    merging.act("request_changes", feedback="More.")
+    with pytest.raises(Conflict):
+        remove_project(actor=owner, project=merging.task.project)
+    merging.act("cancel")
+    remove_project(actor=owner, project=merging.task.project)
+    assert not Task.objects.exists()

@@ -101,6 +101,13 @@ def test_review_prompt__names_what_does_not_fit():
     assert len(prompt) < prompts.DIFF_LIMIT + 5_000
 
 
+def test_review_prompt__a_patch_that_is_not_there_is_named():
+    files = [ChangedFile("huge.sql", "added", 9, 0, None), ChangedFile("logo.png", "added, binary", 0, 0, "")]
+    prompt = prompts.review_prompt(brief("review"), plan="", change=Change("b", "h", files, more=7))
+    assert re.search(r"<files-not-shown>\nhuge.sql\n</files-not-shown>", prompt)
+    assert "7 more files" in prompt
+
+
 def test_review_prompt__a_small_file_after_a_huge_one_is_shown():
     files = [ChangedFile("huge", "added", 1, 0, "h" * 100_000), ChangedFile("small", "added", 1, 0, "small diff")]
     prompt = prompts.review_prompt(brief("review"), plan="", change=Change("b", "h", files))
