@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from rest_framework import serializers
 
-from sessions_app.models import AgentSession, Turn, TurnState
+from sessions_app.models import AgentSession, Turn, TurnOutcome, TurnState
 
 
 class Tokens(TypedDict):
@@ -29,6 +29,8 @@ class TokensSerializer(serializers.Serializer[Any]):
 
 class TurnSerializer(serializers.ModelSerializer[Turn]):
     """One prompt and the agent's work on it."""
+
+    outcome = serializers.ChoiceField(choices=TurnOutcome.choices, allow_blank=True, read_only=True)
 
     class Meta:
         model = Turn

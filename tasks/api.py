@@ -50,6 +50,7 @@ class TaskList(GenericAPIView[Task]):
     """The tasks of all projects that the account may see."""
 
     serializer_class = TaskSerializer
+    extra_errors = (404,)  # the project that a new task names
 
     @extend_schema(operation_id="tasks_list", parameters=[TaskQuery], responses=TaskSerializer(many=True))
     def get(self, request: Request) -> Response:

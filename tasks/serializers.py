@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from studio.kernel.api_input import StrictSerializer
 from tasks.actions import possible
-from tasks.choices import ERRORS, CompletionWay, Needs, RunState, Status
+from tasks.choices import ERRORS, CompletionWay, Needs, RunState, Status, Verdict
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 
 ORDERINGS = ("created_at", "updated_at", "priority", "position", "number", "title")
@@ -19,6 +19,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     project_key = serializers.CharField(source="project.key", read_only=True)
     labels = serializers.ListField(child=serializers.CharField(), read_only=True)
+    completed_how = serializers.ChoiceField(choices=CompletionWay.choices, allow_blank=True, read_only=True)
     branch = serializers.SerializerMethodField(help_text="The branch of its workspace, empty when it has none.")
     next_step = serializers.SerializerMethodField(help_text="What to do about `error_code`, for people.")
     actions = serializers.SerializerMethodField(
@@ -91,6 +92,7 @@ class FindingSerializer(serializers.ModelSerializer[Finding]):
 class ReviewSerializer(serializers.ModelSerializer[Review]):
     """One review by an agent; `verdict` is empty until a clear one was handed in."""
 
+    verdict = serializers.ChoiceField(choices=Verdict.choices, allow_blank=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
 
     class Meta:
