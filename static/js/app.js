@@ -73,6 +73,13 @@ export function openDialog(id) {
   return dialog;
 }
 
+// A link to something that is folded opens it.
+document.addEventListener("click", (event) => {
+  const id = event.target.closest("a[href^='#']")?.getAttribute("href").slice(1);
+  const folded = id && document.getElementById(id)?.closest("details");
+  if (folded) folded.open = true;
+});
+
 document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-theme-toggle], [data-open], [data-close], [data-dismiss]");
   for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;

@@ -77,6 +77,7 @@ def board(request: HttpRequest, key: str) -> HttpResponse:
         "states": [(value, name) for value, (name, _) in cards.STATES.items()],
         "current": _current(request, columns),
         "page_size": cards.PAGE,
+        "may_configure": role == Role.OWNER,
         "project_empty": not only and found.next_number == 1,
         **_create_context(found, role),
     }
