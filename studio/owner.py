@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.urls import reverse
 
@@ -13,7 +13,7 @@ from studio.login_links import create_link
 NAME = "owner"
 
 
-def find_owner() -> AbstractUser:
+def find_owner() -> User:
     """The oldest active superuser. Raises NotFound with the remedy when there is none."""
     owner = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if owner is None:
@@ -21,7 +21,7 @@ def find_owner() -> AbstractUser:
     return owner
 
 
-def ensure_owner(name: str = NAME) -> tuple[AbstractUser, bool]:
+def ensure_owner(name: str = NAME) -> tuple[User, bool]:
     """The owner, and whether it was made now: without a password, so that only a login link or a later one lets in.
 
     Idempotent, also when two processes do it at the same time.
@@ -38,6 +38,6 @@ def ensure_owner(name: str = NAME) -> tuple[AbstractUser, bool]:
         return find_owner(), False
 
 
-def login_path(user: AbstractUser) -> str:
+def login_path(user: User) -> str:
     """The path of a fresh one-time login link."""
     return reverse("login-link", args=[create_link(user)])

@@ -60,3 +60,4 @@ def _point_at_studio(arguments: Sequence[str]) -> None:
         os.environ.setdefault("STUDIO_HOST", record.host)
         os.environ["STUDIO_PORT"] = str(record.port)
         os.environ.setdefault("STUDIO_URL", record.url)
+        os.environ["STUDIO_AGENT"] = "1" if record.agent else "0"

@@ -85,8 +85,6 @@ class DataFolder:
                 probe.write(b"\0" * 65536)
                 probe.flush()
                 os.fsync(probe.fileno())
-            for path in (self.run, self.log):
-                path.mkdir(mode=0o700, exist_ok=True)
         except (OSError, LauncherError) as error:
             for path in reversed(made):
                 with suppress(OSError):
@@ -104,9 +102,10 @@ class DataFolder:
                 f"{NEEDED_BYTES // 1024**2} MB. Make room. {ANOTHER}"
             )
 
-    def prepare_sockets(self) -> None:
-        """Make the folder of the sockets, and refuse one that another account could have prepared."""
-        self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def prepare_run(self) -> None:
+        """Make the folders of a run. The one of the sockets must not be one that another account has prepared."""
+        for path in (self.run, self.log, self.sockets):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self.sockets.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise LauncherError(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from studio.launcher.options import Options
+
 SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
 
 
@@ -22,6 +24,7 @@ class Record:
     url: str
     host: str
     port: int
+    agent: bool = True
     ready: bool = False
 
     def process(self) -> psutil.Process | None:
@@ -33,9 +36,10 @@ class Record:
         return None
 
 
-def own_record(url: str, host: str, port: int, *, ready: bool) -> Record:
-    """A record of this process."""
-    return Record(os.getpid(), psutil.Process().create_time(), url, host, port, ready)
+def own_record(url: str, options: Options) -> Record:
+    """A record of this process, which is not ready yet."""
+    created = psutil.Process().create_time()
+    return Record(os.getpid(), created, url, options.host, options.port, agent=options.agent)
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -65,8 +65,7 @@ class Launch:
         if count:
             self.say(f"Ended {count} processes that a killed start had left behind.")
         self.folder.clear()
-        self.folder.prepare()
-        self.folder.prepare_sockets()
+        self.folder.prepare_run()
         self.options = replace(self.options, port=free_port(self.options))
         given = {**self.environ, **self.options.environment(self.environ), MARK: str(self.folder.root)}
         environment = inherited(given)
@@ -95,7 +94,7 @@ class Launch:
         """Start the parts, wait until they are ready, and then until this is to end."""
         options, folder = self.options, self.folder
         url = environment["STUDIO_URL"].rstrip("/")
-        record = own_record(url, options.host, options.port, ready=False)
+        record = own_record(url, options)
         write_record(folder.record, record)
         self.say(f"Starting OpenCode Studio in {folder.root} …")
         supervision.open(environment)

@@ -33,5 +33,5 @@ class Command(BaseCommand):
             owner = find_owner()
         except StudioError as error:
             raise CommandError(error.message) from error
-        _, token = get_token_model().objects.create(user=owner, prefix=f"{begin}-")
+        _, token = get_token_model().objects.create(user=owner, prefix=f"{begin}-")  # type: ignore[no-untyped-call]  # knox has no types
         self.stdout.write(token)

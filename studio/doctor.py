@@ -1,0 +1,237 @@
+"""The checks of `manage.py doctor`: each part is really used once, and whatever fails comes with its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from agents.discovery import find_binary
+from agents.models import AgentServer
+from agents.services import backend_for
+from studio import health, signs
+from studio.kernel.errors import StudioError
+from studio.launcher.bootstrap import OLDEST as OLDEST_PYTHON
+from studio.launcher.errors import LauncherError
+from studio.launcher.folder import DataFolder
+from studio.owner import find_owner
+from studio.queue import Names, enqueue
+from workspaces.vcs.git_command import OLDEST as OLDEST_GIT
+from workspaces.vcs.git_command import version as git_version
+
+START = "Start the studio: make run (or look at the logs in the data folder's `log`)."
+QUEUE_SECONDS = 20.0
+SOCKET_SECONDS = 10.0
+DATABASE = "Check DATABASE_URL, or the disk of the data folder."
+MIGRATE = "Run: .venv/bin/python manage.py migrate (make run does it too)"
+LOGIN_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+class State(StrEnum):
+    """How a check ended; an advice leaves the exit code alone."""
+
+    OK = "ok"
+    ADVICE = "advice"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what was found, and what to do about it."""
+
+    subject: str
+    state: State
+    text: str = ""
+    remedy: str = ""
+
+
+class Ill(Exception):  # noqa: N818 -- a finding, not a failure of the check
+    """The part does not work; with the remedy."""
+
+    def __init__(self, text: str, remedy: str, state: State = State.FAILED) -> None:
+        super().__init__(text)
+        self.finding = (state, text, remedy)
+
+
+def examine() -> Iterator[Finding]:
+    """Run the checks in order, each on its own."""
+    for subject, check in CHECKS.items():
+        if not settings.STUDIO_AGENT and check in OF_AGENTS:
+            continue
+        try:
+            yield Finding(subject, State.OK, check())
+        except Ill as ill:
+            yield Finding(subject, *ill.finding)
+        except DatabaseError:
+            yield Finding(subject, State.FAILED, "the database does not answer", DATABASE)
+
+
+def check_python() -> str:
+    """The interpreter."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        raise Ill(f"version {found}", "Install Python 3.11 or newer, remove .venv and run `make run`.")
+    return found
+
+
+def check_git() -> str:
+    """The git that makes worktrees and merges."""
+    remedy = f"Install git {'.'.join(map(str, OLDEST_GIT))} or newer."
+    try:
+        found = git_version()
+    except StudioError as error:
+        raise Ill(error.message, remedy) from error
+    text = ".".join(map(str, found))
+    if found < OLDEST_GIT:
+        raise Ill(f"version {text} cannot merge without a checkout", remedy)
+    return text
+
+
+def check_folder() -> str:
+    """The data folder."""
+    try:
+        DataFolder(settings.DATA).prepare()
+    except LauncherError as error:
+        raise Ill("it cannot be used", str(error)) from error
+    return f"{settings.DATA}, {shutil.disk_usage(settings.DATA).free // 1024**3} GB free"
+
+
+def part(name: str, remedy: str) -> Callable[[], str]:
+    """The check of studio.health called `name`."""
+
+    def check() -> str:
+        found = health.part_health(name)
+        if not found.ok:
+            raise Ill(found.message, remedy)
+        return ""
+
+    return check
+
+
+def check_queue() -> str:
+    """Send a job through broker and worker, and see its proof."""
+    nonce = uuid.uuid4().hex
+    began = time.monotonic()
+    enqueue(Names.PING, nonce)
+    while time.monotonic() - began < QUEUE_SECONDS:
+        try:
+            if signs.answered(nonce):
+                return f"a job went through in {(time.monotonic() - began) * 1000:.0f} ms"
+        except RedisError as error:
+            raise Ill("the broker does not answer", START) from error
+        time.sleep(0.02)
+    raise Ill(f"no worker took a job within {QUEUE_SECONDS:.0f} s", START)
+
+
+def check_socket() -> str:
+    """Open the live feed as the owner's browser would, and have a ping answered."""
+    url = f"{settings.STUDIO_INTERNAL_URL.replace('http', 'ws', 1)}/ws/feed/"
+    try:
+        with owner_cookie() as cookie:
+            began = time.monotonic()
+            with connect(
+                url,
+                additional_headers={"Cookie": cookie},
+                origin=Origin(settings.STUDIO_INTERNAL_URL),
+                open_timeout=SOCKET_SECONDS,
+                proxy=None,
+            ) as feed:
+                feed.send('{"type": "ping"}')
+                while json.loads(feed.recv(timeout=SOCKET_SECONDS)).get("type") != "pong":
+                    pass
+            return f"a frame went there and back in {(time.monotonic() - began) * 1000:.0f} ms"
+    except StudioError as error:
+        raise Ill(error.message, "Run: manage.py createowner") from error
+    except (OSError, WebSocketException, ValueError) as error:
+        raise Ill(f"{url} does not answer ({type(error).__name__}: {error})", START) from error
+
+
+@contextmanager
+def owner_cookie() -> Iterator[str]:
+    """A session of the owner as a Cookie header, for as long as it is needed."""
+    owner = find_owner()
+    session = SessionStore()
+    session[SESSION_KEY] = str(owner.pk)
+    session[BACKEND_SESSION_KEY] = LOGIN_BACKEND
+    session[HASH_SESSION_KEY] = owner.get_session_auth_hash()
+    session.set_expiry(60)
+    session.create()
+    try:
+        yield f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
+    finally:
+        session.delete()
+
+
+def check_binary() -> str:
+    """The OpenCode that the managed server runs."""
+    if settings.OPENCODE_URL:
+        return f"not needed: the agent server runs elsewhere, at {settings.OPENCODE_URL}"
+    try:
+        binary = find_binary()
+    except StudioError as error:
+        raise Ill("not found", error.message) from error
+    return f"{binary.version}, {binary.path}"
+
+
+def check_servers() -> str:
+    """Every enabled agent server: it answers now, and what it can run."""
+    servers = AgentServer.objects.filter(enabled=True).order_by("created_at")
+    said = []
+    for server in servers:
+        try:
+            backend = backend_for(server)
+            version, catalog = backend.health().version, backend.catalog()
+        except StudioError as error:
+            remedy = "Is OPENCODE_URL right, and does the server run?" if settings.OPENCODE_URL else START
+            raise Ill(f"{server.name}: {error.message}", remedy) from error
+        models = "practice model (a script, no AI)" if catalog.practice else f"default model {catalog.default}"
+        said.append(f"{server.name}: OpenCode {version}, {models}")
+    if not said:
+        raise Ill("none is registered", START)
+    return "; ".join(said)
+
+
+def check_ripgrep() -> str:
+    """The search program that OpenCode's tools use."""
+    found = shutil.which("rg")
+    if found is None:
+        raise Ill(
+            "rg is not on PATH; OpenCode fetches its own where it can reach the internet",
+            "Install the package ripgrep, so that agents can search files offline too.",
+            State.ADVICE,
+        )
+    return found
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "Python": check_python,
+    "git": check_git,
+    "data folder": check_folder,
+    "database": part("database", DATABASE),
+    "migrations": part("migrations", MIGRATE),
+    "broker": part("broker", START),
+    "worker": part("worker", START),
+    "scheduler": part("beat", START),
+    "queue": check_queue,
+    "live feed": check_socket,
+    "OpenCode binary": check_binary,
+    "agent server": check_servers,
+    "bridge": part("bridge", START),
+    "ripgrep": check_ripgrep,
+}
+OF_AGENTS = {check_binary, check_servers, CHECKS["bridge"], check_ripgrep}
