@@ -219,13 +219,13 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
 def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     if run is None:
         return Mark("accent", "spin", "Merging" if task.status == Status.REVIEW else "At work")
-    text = AT_WORK[run.phase] + (f", round {run.round}" if run.round > 1 else "")
+    text = AT_WORK[run.phase] + (f" ({run.round})" if run.round > 1 else "")
     if run.stop_requested_at:
         text = "Stopping"
     elif run.state == RunPhaseState.PREPARING:
         text = "Preparing the checkout"
     since = run.started_at or run.created_at
-    return Mark("accent", "spin", text, since=int(since.timestamp()))
+    return Mark("accent", "spin", text, title=f"Round {run.round}", since=int(since.timestamp()))
 
 
 def urgency(priority: int) -> str:

@@ -200,7 +200,7 @@ def test_a_running_card_says_what_and_since_when():
     task = factories.make_task(status=Status.IN_PROGRESS, run_state=RunState.RUNNING)
     run = factories.make_run(task, phase="fix", round=2, started_at=timezone.now())
     shown = cards.mark_of(task, run)
-    assert (shown.icon, shown.text) == ("spin", "Fixing, round 2")
+    assert (shown.icon, shown.text) == ("spin", "Fixing (2)")
     assert shown.since == int(run.started_at.timestamp())
     run.state = RunPhaseState.PREPARING
     assert cards.mark_of(task, run).text == "Preparing the checkout"
