@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import requests
 
-from tests.factories import git, make_repository
+from tests.repositories import git, make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.scripts import script
 from tests.e2e.studio_process import commits
-from tests.factories import git
+from tests.repositories import git
 
 pytestmark = pytest.mark.real
 

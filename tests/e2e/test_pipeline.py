@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.scripts import APPROVE, ERROR, PLAN, bash, script, write
 from tests.e2e.studio_process import commits
-from tests.factories import git
+from tests.repositories import git
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,8 @@ from tasks.choices import ERRORS, FindingState, Needs, Phase, RunPhaseState, Run
 from tasks.models import PhaseRun, Plan
 from tasks.services import results, steps
 from tasks.services.advance import advance_turn
-from tests.factories import git, settle_turn
+from tests.factories import settle_turn
+from tests.repositories import git
 from tests.tasks.pipeline import ERROR, WARNING, Pipeline
 
 pytestmark = pytest.mark.django_db

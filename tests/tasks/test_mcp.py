@@ -7,6 +7,7 @@ import json
 import httpx2
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
@@ -17,6 +18,13 @@ from tasks.models import Finding, Plan, Review
 from tests.tasks.pipeline import Pipeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+async def no_connection_left(transactional_db):
+    """The thread in which async code reads the database gives its connection back."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture

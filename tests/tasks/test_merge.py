@@ -10,7 +10,7 @@ from tasks.choices import Needs, Phase, RunState, Status
 from tasks.models import Task
 from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
-from tests.factories import git
+from tests.repositories import git
 from workspaces.models import MergeAttempt, MergeState
 from workspaces.services import remove_project, remove_workspace, run_merge
 from workspaces.signals import merge_settled

@@ -14,7 +14,8 @@ from tasks.models import PhaseRun, Review
 from tasks.services import steps
 from tasks.services.prepare import prepare_run
 from tasks.services.schedule import schedule
-from tests.factories import git, make_profiles
+from tests.factories import make_profiles
+from tests.repositories import git
 from tests.tasks.pipeline import Pipeline
 from workspaces.models import Workspace
 
