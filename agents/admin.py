@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 
-from agents.models import AgentProfile, AgentServer, ModelCatalog
+from agents.models import AgentProfile, AgentServer, ModelCatalog, ServerState
 from agents.services import note_profile_change, sync_server
+from studio import operations
 from studio.kernel.secretbox import seal
+from studio.kernel.text import cut
+from studio.operations import Figure
 
 if TYPE_CHECKING:
     ServerFormBase = forms.ModelForm[AgentServer]
@@ -100,3 +105,17 @@ class AgentProfileAdmin(ProfileAdminBase):
         super().save_model(request, obj, form, change)
         if change:
             note_profile_change(obj)
+
+
+def server_figures() -> Iterable[Figure]:
+    """Which servers answer."""
+    url = reverse("admin:agents_agentserver_changelist")
+    servers = list(AgentServer.objects.filter(enabled=True).order_by("name"))
+    ready = [server for server in servers if server.state == ServerState.READY]
+    yield Figure("Ready", len(ready), f"{url}?state__exact={ServerState.READY}", alarm=not ready)
+    down = [server for server in servers if server.state == ServerState.DOWN]
+    note = cut("; ".join(f"{server.name}: {server.error}" for server in down), 300)
+    yield Figure("Down", len(down), f"{url}?state__exact={ServerState.DOWN}", alarm=bool(down), note=note)
+
+
+operations.register("Agent servers", server_figures)

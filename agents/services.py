@@ -168,6 +168,14 @@ def mark_down(server: AgentServer, error: str) -> None:
         log.warning("server_down", server=server.name, error=message)
 
 
+def managed_server_starting() -> None:
+    """The managed server is about to start: nothing may be sent to where it was before. Syncs repair what fails here."""
+    try:
+        AgentServer.objects.filter(pk=ensure_servers().pk, managed=True).update(state=ServerState.STARTING, error="")
+    except DatabaseError as error:
+        log.warning("start_not_noted", error=str(error))
+
+
 def managed_server_ready() -> None:
     """The managed server has written its endpoint file: make it known. The next sync repairs what fails here."""
     try:
@@ -177,7 +185,7 @@ def managed_server_ready() -> None:
 
 
 def managed_server_down(reason: str) -> None:
-    """The managed server ended by itself. The next sync repairs what fails here."""
+    """The managed server has ended. The next sync repairs what fails here."""
     try:
         server = AgentServer.objects.filter(name=MANAGED_NAME).first()
         if server:

@@ -69,6 +69,15 @@ class Setup:
         return ServerFolder(self.data / "opencode")
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom to tell what becomes of the server."""
+
+    starting: Callable[[], None]
+    ready: Callable[[], None]  # it answers, and its endpoint file is written
+    down: Callable[[str], None]  # with the reason
+
+
 class ServerProcess:
     """One run of `opencode serve` on a free loopback port, with a password of its own."""
 
@@ -141,42 +150,43 @@ class ServerProcess:
             self._process.wait()
 
 
-def supervise(setup: Setup, stop: threading.Event, *, ready: Callable[[], None], down: Callable[[str], None]) -> int:
+def supervise(setup: Setup, stop: threading.Event, hooks: Hooks) -> int:
     """Run a server until `stop` is set (0) or it ends by itself (1).
 
-    `ready` is called once it answers and its endpoint file is written; `down` with the reason when it ended by itself.
     Raises AlreadyRunningError when another process does this for the same data folder.
     """
     with _exclusive(setup.data / "run" / "agentserver.lock"):
         remove_endpoint(setup.data)
+        hooks.starting()
         end_leftovers(setup.folder)
         with PracticeServer(log=practice_log(setup.data)) as practice:
             server = ServerProcess(setup, practice.url)
             try:
-                return _run(server, stop, ready, down)
+                return _run(server, stop, hooks)
             finally:
                 remove_endpoint(setup.data)
                 server.stop()
                 end_leftovers(setup.folder)
 
 
-def _run(server: ServerProcess, stop: threading.Event, ready: Callable[[], None], down: Callable[[str], None]) -> int:
+def _run(server: ServerProcess, stop: threading.Event, hooks: Hooks) -> int:
     if server.wait_ready(stop):
         write_endpoint(server.setup.data, server.endpoint)
         log.info("agent_server_ready", url=server.endpoint.url, pid=server.endpoint.pid)
-        ready()
+        hooks.ready()
         while not stop.wait(LOOK_SECONDS):
             if server.exit_code() is not None:
                 break
+    remove_endpoint(server.setup.data)
     if stop.is_set():
+        hooks.down("The agent server was stopped.")
         return 0
     code = server.exit_code()
     reason = (
         f"The agent server ended (exit code {code})." if code is not None else "The agent server did not get ready."
     )
     log.error("agent_server_down", reason=reason)
-    remove_endpoint(server.setup.data)
-    down(reason)
+    hooks.down(reason)
     return 1
 
 

@@ -18,7 +18,7 @@ from agents.environment import MARK
 from agents.opencode.backend import OpenCodeBackend
 from agents.opencode.client import OpenCodeClient
 from agents.opencode.config import ServerFolder
-from agents.supervisor import AlreadyRunningError, Setup, end_leftovers, supervise
+from agents.supervisor import AlreadyRunningError, Hooks, Setup, end_leftovers, supervise
 from tests.real.agentserver import fresh_ids, prompt_text, wait_for
 
 pytestmark = pytest.mark.real
@@ -121,7 +121,7 @@ def test_second_one__does_not_start(command, opencode_server):
     assert read_endpoint(command.data) == endpoint
     setup = Setup(binary=opencode_server.setup.binary, data=command.data, environ={})
     with pytest.raises(AlreadyRunningError):
-        supervise(setup, threading.Event(), ready=lambda: None, down=print)
+        supervise(setup, threading.Event(), Hooks(lambda: None, lambda: None, print))
 
 
 def test_server_that_dies__ends_the_command_with_a_code(command, tmp_path):

@@ -187,9 +187,13 @@ def test_profiles__one_default_per_role_and_a_persons_changes_stay():
 
 def test_announcements_of_the_managed_server(data_folder, answering):
     services.managed_server_down("before there is a row")
+    services.managed_server_starting()
+    assert AgentServer.objects.get().state == "starting"
     answering(Answers(PRACTICE, practice=True))
     write_endpoint(data_folder, ENDPOINT)
     services.managed_server_ready()
     assert AgentServer.objects.get().state == "ready"
     services.managed_server_down("The agent server ended (exit code 1).")
     assert AgentServer.objects.get().error == "The agent server ended (exit code 1)."
+    services.managed_server_starting()
+    assert (AgentServer.objects.get().state, AgentServer.objects.get().error) == ("starting", "")

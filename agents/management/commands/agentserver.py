@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from agents.discovery import find_binary
-from agents.services import managed_server_down, managed_server_ready
-from agents.supervisor import Setup, supervise
+from agents.services import managed_server_down, managed_server_ready, managed_server_starting
+from agents.supervisor import Hooks, Setup, supervise
 from studio.kernel.errors import StudioError
 
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
                 pass_env=settings.OPENCODE_PASS_ENV,
                 practice_only=settings.OPENCODE_PRACTICE,
             )
-            code = supervise(setup, stop, ready=managed_server_ready, down=managed_server_down)
+            code = supervise(setup, stop, Hooks(managed_server_starting, managed_server_ready, managed_server_down))
         except StudioError as error:
             raise CommandError(error.message) from error
         sys.exit(code)
