@@ -14,7 +14,7 @@ from typing import Any
 from unidiff.patch import PatchSet
 
 from studio.kernel.text import clean, cut
-from workspaces.vcs.base import ChangedFile, Changes
+from workspaces.vcs.base import ChangedFile, Changes, readable
 
 FILES_LIMIT = 1_000  # files of one answer; the rest is counted, and read with `offset`
 COLLAPSE_LINES = 1_000  # changed lines from which a file is folded until it is asked for by name
@@ -109,7 +109,7 @@ def file_id(file: ChangedFile) -> str:
 def find_file(changes: Changes, wanted: str) -> ChangedFile | None:
     """The file whose id, or whose shown path, is `wanted`."""
     for file in changes.files:
-        if wanted in (file_id(file), clean(file.new_path), clean(file.old_path)):
+        if wanted in (file_id(file), readable(file.new_path), readable(file.old_path)):
             return file
     return None
 
@@ -128,7 +128,7 @@ def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
             one = replace(one, collapsed=True)
         shown.append(one)
     notes = [
-        f"{clean(path)} is a git repository of its own inside the checkout: it is not part of the change."
+        f"{readable(path)} is a git repository of its own inside the checkout: it is not part of the change."
         for path in changes.nested
     ]
     return Diff(
@@ -148,8 +148,8 @@ def describe(file: ChangedFile) -> FileDiff:
     small = file.patch is not None and len(file.patch) <= PATCH_BYTES
     return FileDiff(
         id=file_id(file),
-        old_path=clean(file.old_path),
-        new_path=clean(file.new_path),
+        old_path=readable(file.old_path),
+        new_path=readable(file.new_path),
         status=file.status,
         old_mode=file.old_mode.replace("000000", ""),
         new_mode=file.new_mode.replace("000000", ""),

@@ -8,10 +8,9 @@ from rest_framework import serializers
 
 from studio.kernel.api_input import LARGEST, StrictSerializer
 from studio.kernel.permissions import Role
-from studio.kernel.text import clean
 from workspaces.diff import Hunk
 from workspaces.models import Project, Workspace
-from workspaces.vcs.base import CheckoutStatus
+from workspaces.vcs.base import CheckoutStatus, readable
 
 NAMES_LIMIT = 1_000  # files of each kind that a status names
 
@@ -183,5 +182,5 @@ class WorkspaceStatusSerializer(serializers.Serializer[CheckoutStatus]):
         """File names cleaned, so that every reader accepts them; of each kind at most a thousand."""
         shown = super().to_representation(instance)
         for kind in ("staged", "unstaged", "untracked", "conflicted"):
-            shown[kind] = [clean(path) for path in shown[kind][:NAMES_LIMIT]]
-        return {**shown, "branch": clean(shown["branch"])}
+            shown[kind] = [readable(path) for path in shown[kind][:NAMES_LIMIT]]
+        return {**shown, "branch": readable(shown["branch"])}

@@ -22,7 +22,7 @@ from workspaces.diff import Diff
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeState, Project, Workspace, WorkspaceState
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs
+from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs, readable
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
     base = vcs.tip(repository, project.default_branch)
     if base is None:
         raise Upstream(
-            f"{clean(project.path)} has no branch “{project.default_branch}” any more. "
+            f"{readable(project.path)} has no branch “{project.default_branch}” any more. "
             "Choose another default branch in the project's settings."
         )
     slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "work"
@@ -93,14 +93,16 @@ def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
             found = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
             if found is not None:
                 return found  # another worker was first
-    raise Upstream(f"All branch names from studio/{slug} to studio/{slug}-{TRIES} are taken in {clean(project.path)}.")
+    raise Upstream(
+        f"All branch names from studio/{slug} to studio/{slug}-{TRIES} are taken in {readable(project.path)}."
+    )
 
 
 def _make(row: Workspace) -> None:
     """Make the checkout of `row` and say so in the row. One that was ready once is never deleted to be made again."""
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
     if row.state == WorkspaceState.READY and path.exists() and not vcs.owns_checkout(repository, path):
-        raise Upstream(f"{clean(path)} no longer belongs to its repository. Move it away, then try again.")
+        raise Upstream(f"{readable(path)} no longer belongs to its repository. Move it away, then try again.")
     if row.state == WorkspaceState.FAILED:
         Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")
     vcs.create_checkout(repository, path, row.branch, row.base_commit)
@@ -118,7 +120,7 @@ def checkout_path(workspace: Workspace) -> Path:
     path = Path(workspace.path)
     inside = path.is_relative_to(root) and len(path.relative_to(root).parts) == 2 and ".." not in path.parts
     if not inside or path.resolve() != path:
-        raise Upstream(f"{clean(path)} is not a workspace of this studio.", code="workspace_failed")
+        raise Upstream(f"{readable(path)} is not a workspace of this studio.", code="workspace_failed")
     return path
 
 
@@ -224,7 +226,8 @@ def read_text(workspace: Workspace, name: str, *, limit: int) -> str:
         descriptor = os.open(checkout_path(workspace) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
-    with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            return ""
-        return clean(handle.read(limit).decode("utf-8", "ignore"))
+    try:
+        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return clean(os.read(descriptor, limit).decode("utf-8", "ignore")) if plain else ""
+    finally:
+        os.close(descriptor)

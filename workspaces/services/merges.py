@@ -26,7 +26,7 @@ from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceStat
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, commit_locked, opened
 from workspaces.signals import merge_settled
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Blocked, MergeRequest, Person, Raced, Vcs
+from workspaces.vcs.base import Blocked, MergeRequest, Person, Raced, Vcs, readable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -168,7 +168,7 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
         )
     except Blocked as blocked:
         return Settlement(MergeState.REFUSED, REFUSED, blocked.message)
-    note = "".join(f"The checkout {clean(path)} was brought along. " for path in moved).strip()
+    note = "".join(f"The checkout {readable(path)} was brought along. " for path in moved).strip()
     return Settlement(MergeState.MERGED, note=note)
 
 
@@ -195,7 +195,7 @@ def _compute(attempt: MergeAttempt, epoch: int, vcs: Vcs, repository: Path, tip:
     )
     result = vcs.compute_merge(repository, request)
     if result.conflicts:
-        files = tuple(cut(clean(file), 1_000) for file in result.conflicts)
+        files = tuple(cut(readable(file), 1_000) for file in result.conflicts)
         text = f"{len(files)} files conflict with {attempt.target_branch}; nothing was moved."
         return Settlement(MergeState.CONFLICTED, CONFLICT, text, files[:CONFLICTS_KEPT])
     if result.refusal:

@@ -147,7 +147,7 @@ def _checked_key(key: str) -> str:
 
 def free_key(name: str) -> str:
     """A key made of the name that no project has: initials of several words, else the first letters of the one."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
+    plain = unicodedata.normalize("NFKD", name.upper()).encode("ascii", "ignore").decode()
     words = re.findall(r"[A-Z0-9]+", plain)
     base = "".join(word[0] for word in words) if len(words) > 1 else "".join(words)[:4]
     base = base.lstrip("0123456789")[:5]

@@ -12,6 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from studio.kernel.errors import Upstream
+from studio.kernel.text import clean
+
+
+def readable(name: str | Path) -> str:
+    """A file's name as people and databases can take it: bytes that are no text become replacement characters."""
+    return clean(str(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 class VcsError(Upstream):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from studio.kernel.errors import Invalid
-from studio.kernel.text import clean
-from workspaces.vcs.base import CheckoutStatus, Person, Repository
+from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
 from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
 
 DIRTY_SHOWN = 20
@@ -36,13 +35,13 @@ def find(path: Path) -> Repository:
     if head is None:
         raise _refuse(
             "repository_empty",
-            f"{clean(path)} has no commit yet. Make a first one (git add, git commit), then register it.",
+            f"{readable(path)} has no commit yet. Make a first one (git add, git commit), then register it.",
         )
     branch = git(path, "symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).stdout
     if not branch:
         raise _refuse(
             "detached_head",
-            f"{clean(path)} is not on a branch (its HEAD is detached), so it is unclear where finished work should go. "
+            f"{readable(path)} is not on a branch (its HEAD is detached), so it is unclear where finished work should go. "
             "Check out the branch that tasks start from (git switch BRANCH), then register it.",
         )
     return Repository(path, name(branch.strip()).removeprefix("refs/heads/"), head, dirty_files(path)[:DIRTY_SHOWN])
@@ -56,26 +55,27 @@ def _require_root(path: Path) -> None:
         if b"dubious ownership" in asked.stderr:
             raise _refuse(
                 "repository_unsafe",
-                f"git does not trust {clean(path)}, because another account owns it. Register it from that account, or "
-                f"allow it: git config --global --add safe.directory '{clean(path)}'",
+                f"git does not trust {readable(path)}, because another account owns it. Register it from that account, or "
+                f"allow it: git config --global --add safe.directory '{readable(path)}'",
             )
-        raise _no_git(path) if jj else _refuse("not_a_repository", f"{clean(path)} is not a git repository. {HOW}")
+        raise _no_git(path) if jj else _refuse("not_a_repository", f"{readable(path)} is not a git repository. {HOW}")
     bare, inside = asked.stdout.split()
     if bare == b"true" and (inside == b"true" or not (path / ".git").exists()):
         raise _refuse(
             "repository_bare",
-            f"{clean(path)} is a bare repository: it has no files to work in. Register a clone of it that has.",
+            f"{readable(path)} is a bare repository: it has no files to work in. Register a clone of it that has.",
         )
     if inside == b"true":
         raise _refuse(
-            "not_a_repository", f"{clean(path)} is the inside of a git repository: register the folder above."
+            "not_a_repository", f"{readable(path)} is the inside of a git repository: register the folder above."
         )
     root = Path(line_of_root(path))
     if root != path:
         if jj:
             raise _no_git(path)
         raise _refuse(
-            "repository_subfolder", f"{clean(path)} is a folder inside a repository. Register its root: {clean(root)}"
+            "repository_subfolder",
+            f"{readable(path)} is a folder inside a repository. Register its root: {readable(root)}",
         )
 
 
@@ -85,7 +85,7 @@ HOW = "Make it one with git init and a first commit, or name another folder."
 def _no_git(path: Path) -> Invalid:
     return _refuse(
         "jj_only",
-        f"{clean(path)} is a jj repository without a git work tree, which this version cannot use. "
+        f"{readable(path)} is a jj repository without a git work tree, which this version cannot use. "
         "A colocated one works: jj git init --colocate",
     )
 

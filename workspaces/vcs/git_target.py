@@ -15,8 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from studio.kernel.text import clean
-from workspaces.vcs.base import Blocked, Raced
+from workspaces.vcs.base import Blocked, Raced, readable
 from workspaces.vcs.git_checkout import worktrees
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, names
 from workspaces.vcs.git_inspect import dirty_files, operation, tip
@@ -67,10 +66,10 @@ def _checkouts_on(repository: Path, branch: str) -> list[Path]:
         begun = operation(checkout)
         if "branch" in row:
             if begun:
-                raise Blocked(f"In {clean(checkout)} a {begun} of {branch} has been begun and not ended.")
+                raise Blocked(f"In {readable(checkout)} a {begun} of {branch} has been begun and not ended.")
             found.append(checkout)
         elif begun == "rebase" and _rebased_branch(checkout) == full:
-            raise Blocked(f"In {clean(checkout)} a rebase of {branch} has been begun and not ended.")
+            raise Blocked(f"In {readable(checkout)} a rebase of {branch} has been begun and not ended.")
     return found
 
 
@@ -95,20 +94,20 @@ def _require_free(checkout: Path, old: str, new: str, *, resuming: bool) -> None
         dirty, in_the_way = ([path for path in paths if path in other] for paths in (dirty, in_the_way))
     if dirty:
         raise Blocked(
-            f"{clean(checkout)} has the branch checked out, with changes that are not committed: {_some(dirty)}. "
+            f"{readable(checkout)} has the branch checked out, with changes that are not committed: {_some(dirty)}. "
             "Commit, stash or undo them, then complete again.",
             dirty,
         )
     if in_the_way:
         raise Blocked(
-            f"{clean(checkout)} has the branch checked out, and the merge would overwrite files there that git does not "
+            f"{readable(checkout)} has the branch checked out, and the merge would overwrite files there that git does not "
             f"track: {_some(in_the_way)}. Move or remove them, then complete again.",
             in_the_way,
         )
 
 
 def _some(files: list[str]) -> str:
-    shown = ", ".join(clean(file) for file in files[:NAMED])
+    shown = ", ".join(readable(file) for file in files[:NAMED])
     return shown if len(files) <= NAMED else f"{shown} and {len(files) - NAMED} more"
 
 
@@ -118,7 +117,7 @@ def _wait_for_lock(checkout: Path) -> None:
     while lock.exists():
         if time.monotonic() > deadline:
             raise Blocked(
-                f"Another git command is at work in {clean(checkout)}, or one was killed there and left {clean(lock)} behind."
+                f"Another git command is at work in {readable(checkout)}, or one was killed there and left {readable(lock)} behind."
             )
         time.sleep(0.05)
 
@@ -165,7 +164,7 @@ def _bring(checkout: Path, old: str, new: str) -> None:
     except GitError as error:
         if error.transient:
             raise
-        raise Blocked(f"{clean(checkout)} could not be brought along: {error.said}") from error
+        raise Blocked(f"{readable(checkout)} could not be brought along: {error.said}") from error
 
 
 def _take_back(checkout: Path, new: str, to: str) -> None:
