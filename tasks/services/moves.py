@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STUDIO = "studio"
 REASON_LIMIT = 2000  # characters of a card's reason
-PAYLOAD_REASON = 300  # of it in a feed event, which stays below 1 kB
+PAYLOAD_REASON = 200  # of it in a feed event, which stays below 1 kB
 
 # Two transitions are one action with two outcomes; the history names the action.
 ACTION_NAMES = {"plan_accepted": "plan_ready", "ai_give_up": "ai_request_changes"}
