@@ -6,13 +6,16 @@ from typing import Any
 
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
+from studio.forms import TOO_MANY, SignInForm
 from studio.login_links import find_link, use_link
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -27,7 +30,15 @@ class SignIn(LoginView):
     """The password form."""
 
     template_name = "studio/login.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        """The form again; its status says when it was too much."""
+        response = super().form_invalid(form)
+        if form.has_error(NON_FIELD_ERRORS, TOO_MANY):
+            response.status_code = 429
+        return response
 
 
 @method_decorator([login_not_required, never_cache], name="dispatch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 
 pytest_plugins = ["tests.real.agentserver"]
 
@@ -24,6 +25,12 @@ def member(db, django_user_model):
 def stranger(db, django_user_model):
     """An account that must see nothing."""
     return django_user_model.objects.create_user("stranger", "stranger@example.invalid", "stranger-password")
+
+
+@pytest.fixture(autouse=True)
+def no_counted_requests():
+    """Rate limits count from zero in each test."""
+    cache.clear()
 
 
 @pytest.fixture(autouse=True)

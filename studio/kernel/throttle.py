@@ -24,7 +24,7 @@ def count(name: str, *, seconds: int) -> int | None:
     key = _key(name, seconds)
     try:
         cache.add(key, 0, timeout=2 * seconds)
-        return cache.incr(key)
+        return int(cache.incr(key))
     except ValueError:
         return 1  # it expired between the two calls
     except Exception as error:  # noqa: BLE001 -- whatever the cache's client raises
@@ -41,9 +41,9 @@ def counted(name: str, *, seconds: int) -> int:
         return 0
 
 
-def address_of(request: HttpRequest) -> str:
+def address_of(request: HttpRequest | None) -> str:
     """Whom to count for when nobody is signed in. Forwarding headers are not believed: anybody can send them."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+    return str(request.META.get("REMOTE_ADDR", "")) if request is not None else ""
 
 
 def _key(name: str, seconds: int) -> str:
@@ -52,6 +52,9 @@ def _key(name: str, seconds: int) -> str:
 
 class AccountThrottle(UserRateThrottle):
     """At most REST_FRAMEWORK's rate `user` of requests for each account, or for each address without one."""
+
+    num_requests: int | None
+    duration: int | None
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether this request is within the rate."""

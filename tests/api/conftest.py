@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from django.core.cache import cache
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
 from studio.kernel.permissions import Role
 from tests.factories import make_member, make_project, make_user
-
-
-@pytest.fixture(autouse=True)
-def no_counts():
-    """Rate limits count from zero in each test."""
-    cache.clear()
 
 
 def token_client(user) -> APIClient:

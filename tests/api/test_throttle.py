@@ -77,3 +77,40 @@ def test_count__is_kept_by_name_and_window():
 def test_address__does_not_believe_forwarding_headers():
     request = RequestFactory().get("/", REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR="203.0.113.9")
     assert throttle.address_of(request) == "192.0.2.1"
+
+
+# ---- signing in
+
+
+def sign_in(client, password: str, **more):
+    """Try to sign in."""
+    return client.post("/login/", {"username": "owner", "password": password}, **more)
+
+
+def test_sign_in__wrong_passwords_are_limited_for_their_address(client, owner):
+    assert [sign_in(client, "wrong").status_code for _ in range(10)] == [200] * 10
+    response = sign_in(client, "owner-password")
+    assert response.status_code == 429
+    assert "Wait a minute" in response.content.decode()
+    assert "_auth_user_id" not in client.session
+    elsewhere = sign_in(client, "owner-password", REMOTE_ADDR="192.0.2.7")
+    assert elsewhere.status_code == 302
+
+
+def test_sign_in__is_possible_again_in_the_next_minute(client, owner, time_machine_at):
+    for _ in range(11):
+        sign_in(client, "wrong")
+    time_machine_at.shift(60)
+    assert sign_in(client, "owner-password").status_code == 302
+
+
+def test_sign_in__right_passwords_are_not_counted(client, owner):
+    for _ in range(12):
+        assert sign_in(client, "owner-password").status_code == 302
+        client.logout()
+
+
+def test_sign_in__works_while_the_cache_is_down(client, owner, monkeypatch):
+    monkeypatch.setattr(throttle, "cache", BrokenCache())
+    assert [sign_in(client, "wrong").status_code for _ in range(12)] == [200] * 12
+    assert sign_in(client, "owner-password").status_code == 302
