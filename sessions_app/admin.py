@@ -37,7 +37,7 @@ class TurnInline(TurnInlineBase):
     """The turns of a session."""
 
     model = Turn
-    fields = readonly_fields = [
+    fields = readonly_fields = (
         "number",
         "state",
         "outcome",
@@ -46,7 +46,7 @@ class TurnInline(TurnInlineBase):
         "attempts",
         "created_at",
         "settled_at",
-    ]
+    )
     ordering = ["number"]
     extra = 0
     can_delete = False
@@ -116,14 +116,11 @@ class AgentSessionAdmin(LiveListMixin, TurnActions, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentSession]:
         """The newest turn's state comes with each row."""
         newest = Turn.objects.filter(session=OuterRef("pk")).order_by("-number")
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                newest_state=Subquery(newest.values("state")[:1]),
-                newest_outcome=Subquery(newest.values("outcome")[:1]),
-                newest_error=Subquery(newest.values("error_code")[:1]),
-            )
+        sessions: QuerySet[AgentSession] = super().get_queryset(request)
+        return sessions.annotate(
+            newest_state=Subquery(newest.values("state")[:1]),
+            newest_outcome=Subquery(newest.values("outcome")[:1]),
+            newest_error=Subquery(newest.values("error_code")[:1]),
         )
 
     @admin.display(description="Turn", ordering="newest_state")
@@ -139,6 +136,10 @@ class AgentSessionAdmin(LiveListMixin, TurnActions, ReadOnlyAdmin):
     def live_topics(self, rows: list[AgentSession]) -> set[str]:
         """The logs of the sessions that are shown, and the feeds in which new ones appear."""
         return {f"session:{row.pk}" for row in rows} | {f"project:{row.project_id}" for row in rows}
+
+    def live_cursors(self, rows: list[AgentSession]) -> dict[str, int]:
+        """Each session knows the end of its log."""
+        return {f"session:{row.pk}": row.last_seq for row in rows}
 
     def turns(self, queryset: QuerySet[Any]) -> QuerySet[Turn]:
         """The turns at work in the selected sessions."""
@@ -163,6 +164,10 @@ class TurnAdmin(LiveListMixin, TurnActions, ReadOnlyAdmin):
     def live_topics(self, rows: list[Turn]) -> set[str]:
         """The logs of the sessions that are shown, and the feeds in which new ones appear."""
         return {f"session:{row.session_id}" for row in rows} | {f"project:{row.session.project_id}" for row in rows}
+
+    def live_cursors(self, rows: list[Turn]) -> dict[str, int]:
+        """Each session knows the end of its log."""
+        return {f"session:{row.session_id}": row.session.last_seq for row in rows}
 
     def turns(self, queryset: QuerySet[Any]) -> QuerySet[Turn]:
         """The selected turns that are not settled."""

@@ -78,7 +78,7 @@ class TokenAdmin(Base):
     list_display = ["user", "token_key", "created", "expiry"]
     list_select_related = ["user"]
     search_fields = ["user__username", "token_key"]
-    fields = readonly_fields = ["user", "token_key", "created", "expiry"]
+    fields = readonly_fields = ("user", "token_key", "created", "expiry")
     ordering = ["-created"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

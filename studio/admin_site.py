@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
 
 from studio.operations import figures
 
@@ -26,7 +29,8 @@ class StudioAdminSite(AdminSite):
         """The front page, with the apps' figures above the list of models."""
         return super().index(request, {"figures": figures(), **(extra_context or {})})
 
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    @method_decorator([login_not_required, never_cache])
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """There is one sign-in page, with one rate limit. Whoever is signed in already may not come in here."""
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied

@@ -10,6 +10,9 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from studio import topics
+from studio.models import FeedHead
+
+PROJECT = "project:"
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -26,13 +29,24 @@ class LiveListMixin(Base):
         """The topics whose events may change what is shown for `rows`."""
         raise NotImplementedError
 
+    def live_cursors(self, rows: list[Any]) -> dict[str, int]:
+        """The newest numbers of topics that the rows themselves tell; the others are asked for."""
+        return {}
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Give the page its topics with their cursors; the page reads its rows once more when it follows them."""
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
             rows = list(response.context_data["cl"].result_list)
-            response.context_data["live_topics"] = {name: self._head(name) for name in sorted(self.live_topics(rows))}
+            response.context_data["live_topics"] = self._cursors(set(self.live_topics(rows)), rows)
         return response
+
+    def _cursors(self, names: set[str], rows: list[Any]) -> dict[str, int]:
+        """A cursor for each topic, with one query for all projects."""
+        ids = [name.removeprefix(PROJECT) for name in names if name.startswith(PROJECT)]
+        heads = FeedHead.objects.filter(pk__in=ids).values_list("pk", "last_seq")
+        known = {f"{PROJECT}{project}": seq for project, seq in heads} | self.live_cursors(rows)
+        return {name: known[name] if name in known else self._head(name) for name in sorted(names)}
 
     def _head(self, topic: str) -> int:
         kind, subject = topics.resolve(topic)
