@@ -77,7 +77,7 @@ class SessionEventSerializer(serializers.Serializer[Any]):
 
     seq = serializers.IntegerField()
     kind = serializers.CharField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # the field's name, not the attribute of the class
     at = serializers.DateTimeField()
 
 

@@ -30,7 +30,7 @@ class FeedEventSerializer(serializers.Serializer[Any]):
     seq = serializers.IntegerField()
     topic = serializers.CharField(help_text="Of what: task:ID or project:ID.")
     kind = serializers.CharField(help_text="task.created, task.moved, run.state, …")
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # the field's name, not the attribute of the class
     at = serializers.DateTimeField()
 
 

@@ -103,7 +103,8 @@ def _jobs() -> int | None:
     try:
         with current_app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
-            return int(connection.default_channel.client.llen(current_app.conf.task_default_queue))
+            channel: Any = connection.default_channel
+            return int(channel.client.llen(current_app.conf.task_default_queue))
     except (OperationalError, RedisError, OSError) as error:
         log.warning("queue_not_read", error=str(error))
         return None

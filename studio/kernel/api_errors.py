@@ -108,9 +108,10 @@ def _from_framework(error: exceptions.APIException) -> Response:
         code, message = FRAMEWORK.get(error.status_code, (str(error.get_codes()), str(error.detail)))
         if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF"):
             code, message = "csrf_failed", f"{error.detail} Send the page's token in the header X-CSRFToken."
-        elif isinstance(error, exceptions.Throttled) and error.wait:
-            headers["Retry-After"] = str(round(error.wait))
-            detail = {"wait": round(error.wait)}
+        elif isinstance(error, exceptions.Throttled):
+            wait = round(getattr(error, "wait", None) or 1)
+            headers["Retry-After"] = str(wait)
+            detail = {"wait": wait}
     return Response(envelope(code, message, detail), status=error.status_code, headers=headers)
 
 

@@ -24,14 +24,14 @@ LARGEST = 2**63 - 1
 TOKEN = re.compile(rb"[0-9A-Za-z_-]{8,200}")
 
 
-class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
+class BearerAuthentication(TokenAuthentication):
     """`Authorization: Bearer TOKEN`. What cannot be a token is refused before anything decodes or looks it up."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, Any]:
         """The account and the token's row."""
         if not TOKEN.fullmatch(token):
             raise AuthenticationFailed("It is not a token of this studio.")
-        account, row = super().authenticate_credentials(token)
+        account, row = super().authenticate_credentials(token)  # type: ignore[no-untyped-call]  # knox has no types
         return account, row
 
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import force_instance
 from rest_framework import serializers
 
 from studio.kernel.api_input import StrictSerializer
@@ -27,7 +26,7 @@ MEANING = {
 }
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]  # drf-spectacular is typed loosely
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular is typed in part
     """Describes our token authentication."""
 
     target_class = "studio.kernel.api_input.BearerAuthentication"
@@ -55,7 +54,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     error = ErrorBodySerializer()
 
 
-class StudioSchema(AutoSchema):  # type: ignore[misc]  # drf-spectacular is typed loosely
+class StudioSchema(AutoSchema):
     """Adds the envelope for each status that an operation can answer, and says which bodies take no unknown field.
 
     A view whose operation reaches outside (a repository, the agent server) lists the statuses in `extra_errors`.
@@ -94,7 +93,8 @@ class StudioSchema(AutoSchema):  # type: ignore[misc]  # drf-spectacular is type
         return sorted(statuses)
 
     def _map_basic_serializer(self, serializer: Any, direction: str) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
-        if direction == "request" and isinstance(force_instance(serializer), StrictSerializer):
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        one = serializer() if isinstance(serializer, type) else serializer
+        if direction == "request" and isinstance(one, StrictSerializer):
             schema["additionalProperties"] = False
         return schema

@@ -29,27 +29,23 @@ class StudioPagination(LimitOffsetPagination):
 
     def paginate_queryset(self, queryset: QuerySet[Any] | Any, request: Request, view: Any = None) -> list[Any]:
         """The rows of the asked page. Raises ValidationError for what is no number, or out of range."""
-        self.request = request
-        self.limit = _number(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-        self.offset = _number(request, "offset", 0, 0, MAX_OFFSET)
-        rows = list(queryset[self.offset : self.offset + self.limit + 1])
-        self.has_more = len(rows) > self.limit
-        return rows[: self.limit]
+        self.size = _number(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+        self.first = _number(request, "offset", 0, 0, MAX_OFFSET)
+        self.url = replace_query_param(request.build_absolute_uri(), "limit", self.size)
+        rows = list(queryset[self.first : self.first + self.size + 1])
+        self.has_more = len(rows) > self.size
+        return rows[: self.size]
 
     def get_next_link(self) -> str | None:
         """The address of the next page, if there is one."""
-        if not self.has_more:
-            return None
-        url = replace_query_param(self.request.build_absolute_uri(), "limit", self.limit)
-        return str(replace_query_param(url, "offset", self.offset + self.limit))
+        return replace_query_param(self.url, "offset", self.first + self.size) if self.has_more else None
 
     def get_previous_link(self) -> str | None:
         """The address of the page before, if this is not the first."""
-        if self.offset == 0:
+        if self.first == 0:
             return None
-        url = replace_query_param(self.request.build_absolute_uri(), "limit", self.limit)
-        before = self.offset - self.limit
-        return str(replace_query_param(url, "offset", before) if before > 0 else remove_query_param(url, "offset"))
+        before = self.first - self.size
+        return replace_query_param(self.url, "offset", before) if before > 0 else remove_query_param(self.url, "offset")
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page around its rows."""
@@ -95,7 +91,7 @@ class CursorPage(TypedDict):
     head: int
 
 
-def cursor_page(request: Request, rows: list[Any], *, head: int) -> CursorPage:
+def cursor_page(request: Request, rows: Any, *, head: int) -> CursorPage:
     """The page around rows with ascending `seq`; `head` is the newest number there is."""
     last = rows[-1]["seq"] if rows else head
     url = replace_query_param(request.build_absolute_uri(), "after", last) if last < head else None
