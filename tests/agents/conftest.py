@@ -56,9 +56,13 @@ class RealTurn:
 
     def settled(self) -> TurnView:
         """The turn once it has ended. "died" right after sending only says that it has not begun."""
-        return wait_for(
-            lambda: view if (view := self.view()).state not in ("running", "died") else None, what="for the turn"
-        )
+
+        def ended() -> TurnView | None:
+            view = self.view()
+            return view if view.state not in ("running", "died") else None
+
+        found: TurnView = wait_for(ended, what="for the turn")
+        return found
 
     def lines(self):
         """What the practice model was asked in this turn."""

@@ -103,7 +103,7 @@ def test_full_turn__has_each_entry_once_and_in_order():
 
 def test_deltas__join_to_the_finished_text_and_know_what_is_reasoning():
     items = translated("full-turn.sse")
-    joined: dict[tuple[str, bool], str] = {}
+    joined = {}
     for item in items:
         if isinstance(item, Delta):
             joined[item.part, item.reasoning] = joined.get((item.part, item.reasoning), "") + item.text
