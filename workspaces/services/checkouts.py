@@ -42,9 +42,9 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
     row = Workspace.objects.select_related("project").filter(pk=wanted).first()
     if row is not None and row.state in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):
         raise Upstream(f"The workspace {row.label} has been removed.", code="workspace_failed")
-    if row is not None and row.state == WorkspaceState.READY and (checkout_path(row) / ".git").exists():
-        return row
     try:
+        if row is not None and row.state == WorkspaceState.READY and _is_there(row):
+            return row
         with held(f"workspace:{wanted}", patience=LOCK_PATIENCE):
             row = _row(project, label, wanted)
             _make(row)
@@ -57,6 +57,10 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
         raise Upstream(error.message, code="workspace_failed", transient=error.transient) from error
     row.refresh_from_db()
     return row
+
+
+def _is_there(row: Workspace) -> bool:
+    return vcs_named(row.project.vcs).owns_checkout(Path(row.project.path), checkout_path(row))
 
 
 def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
@@ -101,7 +105,8 @@ def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
 def _make(row: Workspace) -> None:
     """Make the checkout of `row` and say so in the row. One that was ready once is never deleted to be made again."""
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
-    if row.state == WorkspaceState.READY and path.exists() and not vcs.owns_checkout(repository, path):
+    known = vcs.owns_checkout(repository, path) or vcs.is_unfinished(repository, path)
+    if row.state == WorkspaceState.READY and path.exists() and not known:
         raise Upstream(f"{readable(path)} no longer belongs to its repository. Move it away, then try again.")
     if row.state == WorkspaceState.FAILED:
         Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")

@@ -18,7 +18,7 @@ from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Person, Vcs
+from workspaces.vcs.base import Person, Vcs, readable
 
 log = structlog.get_logger(__name__)
 
@@ -68,13 +68,14 @@ def _keep_and_delete(row: Workspace) -> str:
     if vcs.owns_checkout(repository, path):
         head = commit_locked(row, vcs, path, f"What {row.label} held when it was removed", KEEPER)
         kept = _keep_nested(row, vcs, path) or kept
-    elif path.exists() and any(path.iterdir()) and row.base_commit and head not in (None, row.base_commit):
-        raise Upstream(f"{clean(path)} no longer belongs to its repository; look at it, then delete it by hand.")
+    elif path.exists() and head is not None and not vcs.is_unfinished(repository, path):
+        raise Upstream(f"{readable(path)} no longer belongs to its repository; look at it, then delete it by hand.")
     if head is not None:
-        if not _is_merged(row, vcs, repository, head):
-            patch = vcs.export(repository, row.branch, row.base_commit, head, kept_folder(row), kept_stem(row))
-            kept = str(patch) if patch is not None else kept
-            Workspace.objects.filter(pk=row.pk).update(kept_patch=kept)
+        merged = _is_merged(row, vcs, repository, head)
+        folder, stem = kept_folder(row), kept_stem(row)
+        place = vcs.export(repository, row.branch, row.base_commit, head, folder, stem, merged=merged)
+        kept = str(place) if place is not None else kept
+        Workspace.objects.filter(pk=row.pk).update(kept_patch=kept)
         vcs.remove_checkout(repository, path)
         vcs.delete_branch(repository, row.branch, head)
     else:

@@ -154,7 +154,11 @@ class Vcs(Protocol):
         ...
 
     def owns_checkout(self, repository: Path, checkout: Path) -> bool:
-        """Whether `checkout` is a checkout of this repository; repairs its link when only that is missing."""
+        """Whether `checkout` is a complete checkout of this repository; repairs its link when only that is missing."""
+        ...
+
+    def is_unfinished(self, repository: Path, checkout: Path) -> bool:
+        """Whether making `checkout` was begun and not ended, so that nobody has worked in it yet."""
         ...
 
     def remove_checkout(self, repository: Path, checkout: Path) -> None:
@@ -203,6 +207,8 @@ class Vcs(Protocol):
         """
         ...
 
-    def export(self, checkout: Path, branch: str, base: str, head: str, folder: Path, name: str) -> Path | None:
-        """Keep what `head` has and `base` has not, below `folder`, as a patch and a bundle; the patch, None without any."""
+    def export(
+        self, repository: Path, branch: str, base: str, head: str, folder: Path, stem: str, *, merged: bool
+    ) -> Path | None:
+        """Keep what would be lost with the branch, below `folder`, as a patch and a bundle; one of the two, or None."""
         ...

@@ -20,6 +20,7 @@ class GitVcs:
 
     create_checkout = staticmethod(git_checkout.create_checkout)
     owns_checkout = staticmethod(git_checkout.owns_checkout)
+    is_unfinished = staticmethod(git_checkout.is_unfinished)
     remove_checkout = staticmethod(git_checkout.remove_checkout)
     delete_branch = staticmethod(git_checkout.delete_branch)
     commit_all = staticmethod(git_checkout.commit_all)

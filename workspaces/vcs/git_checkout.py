@@ -34,9 +34,7 @@ KEPT_REFS = "refs/studio/kept"
 
 def create_checkout(repository: Path, checkout: Path, branch: str, base: str) -> None:
     """Make `checkout` on `branch`, which begins at `base` unless it exists. Finishes what a crash left half made."""
-    admin = _admin_folder(repository, checkout)
-    # git marks a worktree as locked until its files are complete.
-    if admin and not (admin / "locked").exists() and (admin / "index").exists() and owns_checkout(repository, checkout):
+    if owns_checkout(repository, checkout):
         return
     delete_tree(checkout)
     checkout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,9 +49,9 @@ def create_checkout(repository: Path, checkout: Path, branch: str, base: str) ->
 
 
 def owns_checkout(repository: Path, checkout: Path) -> bool:
-    """Whether `checkout` is a checkout of this repository; repairs its link when only that is missing."""
+    """Whether `checkout` is a complete checkout of this repository; repairs its link when only that is missing."""
     admin = _admin_folder(repository, checkout)
-    if admin is None or not checkout.is_dir():
+    if admin is None or _begun(admin) or not checkout.is_dir():
         return False
     link = checkout / ".git"
     if not os.path.lexists(link):
@@ -62,6 +60,18 @@ def owns_checkout(repository: Path, checkout: Path) -> bool:
         return False
     pointer = name(link.read_bytes()[:4096].strip()).removeprefix("gitdir: ")
     return Path(checkout, pointer).resolve() == admin.resolve()
+
+
+def is_unfinished(repository: Path, checkout: Path) -> bool:
+    """Whether making `checkout` was begun and not ended, so that nobody has worked in it yet."""
+    admin = _admin_folder(repository, checkout)
+    return admin is not None and _begun(admin)
+
+
+def _begun(admin: Path) -> bool:
+    """git marks a worktree as locked, with this word as the reason, until its files are complete."""
+    lock = admin / "locked"
+    return not (admin / "index").exists() or (lock.exists() and lock.read_bytes().startswith(b"initializing"))
 
 
 def _admin_folder(repository: Path, checkout: Path) -> Path | None:
@@ -204,18 +214,21 @@ def nested_repositories(checkout: Path) -> list[str]:
     return [path for path in names(listing) if path.endswith("/")]
 
 
-def export(checkout: Path, branch: str, base: str, head: str, folder: Path, stem: str) -> Path | None:
-    """Keep what `head` has and `base` has not, below `folder`, as a patch and a bundle; the patch, None without any."""
-    kept = [ref for ref, _ in _kept(checkout, branch)]
-    if head == base and not kept:
+def export(
+    repository: Path, branch: str, base: str, head: str, folder: Path, stem: str, *, merged: bool
+) -> Path | None:
+    """Keep what would be lost with the branch, below `folder`, as a patch and a bundle; one of the two, None without any."""
+    refs = [ref for ref, _ in _kept(repository, branch)]
+    unmerged = not merged and head != base
+    if not (unmerged or refs):
         return None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     patch, bundle = folder / f"{stem}.patch", folder / f"{stem}.bundle"
-    options = ("--binary", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-textconv")
-    git(checkout, "diff", "--no-color", *options, f"--output={patch}", base, head, timeout=LONG_TIMEOUT)
-    git(
-        checkout,
-        "bundle", "create", "--quiet", str(bundle), f"refs/heads/{branch}", *kept, f"^{base}",
-        timeout=LONG_TIMEOUT,
-    )  # fmt: skip
+    wanted = [f"refs/heads/{branch}", *refs] if head != base else refs
+    options = ("bundle", "create", "--quiet", str(bundle), *wanted, f"^{base}")
+    git(repository, *options, timeout=LONG_TIMEOUT)
+    if not unmerged:
+        return bundle
+    form = ("--binary", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-textconv")
+    git(repository, "diff", "--no-color", *form, f"--output={patch}", base, head, timeout=LONG_TIMEOUT)
     return patch
