@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sessions_app.models import AgentSession
 from studio.kernel.permissions import Role, at_least
+from studio.kernel.text import cut
 from tasks.cards import AT_WORK
 from tasks.choices import (
     ACTIVE_RUN_STATES,
@@ -20,6 +21,7 @@ from tasks.choices import (
     RunState,
     Severity,
     Status,
+    Verdict,
 )
 from tasks.models import PhaseRun, Task
 from tasks.selectors import TaskDetail
@@ -29,6 +31,7 @@ from workspaces.selectors import role_in
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+SUMMARY_SHOWN = 240  # characters of a review's summary above the tabs
 TABS = {
     "task": "Task",
     "plan": "Plan",
@@ -185,7 +188,7 @@ def now_of(detail: TaskDetail, run: PhaseRun | None) -> Now:
         return _queued(detail, run)
     if task.run_state == RunState.RUNNING:
         return _running(task, run)
-    return _waiting(task)
+    return _waiting(detail)
 
 
 def _done(task: Task, merge: MergeAttempt | None) -> Now:
@@ -230,7 +233,8 @@ def _running(task: Task, run: PhaseRun | None) -> Now:
     return Now("running", "accent", "spin", title, run.note, since=since)
 
 
-def _waiting(task: Task) -> Now:
+def _waiting(detail: TaskDetail) -> Now:
+    task = detail.task
     if task.status == Status.TODO:
         gate = "Nothing is changed before you approve the plan." if task.project.plan_approval else ""
         text = f"Start creates a git worktree from {task.project.default_branch} and lets an agent plan. {gate}"
@@ -241,8 +245,18 @@ def _waiting(task: Task) -> Now:
     if task.needs == Needs.DECISION:
         return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
     if task.status == Status.REVIEW:
-        return Now("review", "amber", "hand", "The change is ready for you", task.reason)
+        return Now("review", "amber", "hand", "The change is ready for you", task.reason or _reviewed(detail))
     return Now("idle", "grey", "pause", "Nothing happens at the moment", task.reason)
+
+
+def _reviewed(detail: TaskDetail) -> str:
+    """What the newest AI review said, in a line."""
+    review = detail.reviews[-1] if detail.reviews else None
+    if review is None or not review.verdict:
+        return ""
+    begin = "Approved by the AI review" if review.verdict == Verdict.APPROVED else "The AI review asks for changes"
+    summary = cut(" ".join(review.summary.split()), SUMMARY_SHOWN)
+    return f"{begin}: {summary}" if summary else f"{begin}."
 
 
 def session_tabs(runs: Sequence[PhaseRun]) -> list[SessionTab]:

@@ -109,7 +109,8 @@ document.addEventListener("keydown", (event) => {
   if (button) form.requestSubmit(button);
 });
 
-// ---- shortcuts: elements name their key in data-key; one letter, or two after another ("g p")
+// ---- shortcuts: elements name their key in data-key; one letter, or two after another ("g p"). With data-focus the key only
+// goes there: what cannot be undone takes a second one
 
 let before = "";
 document.addEventListener("keydown", (event) => {
@@ -131,7 +132,7 @@ document.addEventListener("keydown", (event) => {
   const target = document.querySelector(`[data-key="${CSS.escape(two)}"]`) ?? document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (!target || target.closest("[hidden]")) return;
   event.preventDefault();
-  if (target.matches("input, textarea")) target.focus();
+  if (target.matches("input, textarea, [data-focus]")) target.focus();
   else target.click();
 });
 

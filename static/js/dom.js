@@ -48,7 +48,7 @@ export function settleFlashes() {
   for (const box of document.querySelectorAll(".flash:not(.error):not([data-going])")) {
     if (!box.closest("#flashes")) continue;
     box.dataset.going = "";
-    setTimeout(() => box.remove(), 6_000);
+    setTimeout(() => box.remove(), 4_500);
   }
 }
 
@@ -66,6 +66,16 @@ export function age(seconds) {
   return `${Math.floor(seconds / (86_400 * 30))}mo`;
 }
 
+// <time datetime data-form> was written as UTC; here it becomes the reader's own time.
+function localise(element) {
+  const at = new Date(element.dateTime);
+  const two = (n) => String(n).padStart(2, "0");
+  const parts = { Y: at.getFullYear(), m: two(at.getMonth() + 1), d: two(at.getDate()), H: two(at.getHours()), i: two(at.getMinutes()), s: two(at.getSeconds()) };
+  element.textContent = element.dataset.form.replace(/[YmdHis]/g, (letter) => parts[letter]);
+  element.title = at.toString();
+  delete element.dataset.form;
+}
+
 let skew = 0; // the server's clock minus ours: "running for 0:03" must not begin at -0:20
 const stamp = Number(document.documentElement.dataset.now);
 if (stamp) skew = stamp * 1000 - Date.now();
@@ -75,5 +85,6 @@ export function tick(root = document, every = 0) {
   const at = (Date.now() + skew) / 1000;
   for (const element of root.querySelectorAll("time[data-run]")) element.textContent = clock(at - element.dataset.run);
   if (every % 30) return;
+  for (const element of root.querySelectorAll("time[data-form]")) localise(element);
   for (const element of root.querySelectorAll("time[data-age]")) element.textContent = age(at - element.dataset.age);
 }

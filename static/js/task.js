@@ -31,6 +31,8 @@ class LiveTask extends HTMLElement {
         ask.open = false;
         ask.querySelector("form")?.reset();
       }
+      // The button that was pressed may be gone: whoever uses the keyboard goes on from what has changed.
+      if (document.activeElement === document.body) this.querySelector("#now").focus({ preventScroll: true });
     } else if (event.target.closest("a[href^='?tab=']:not([hx-get])")) {
       event.preventDefault();
       this.#read(event.target.closest("a").getAttribute("href"), true);

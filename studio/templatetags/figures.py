@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django import template
+from django.utils.dateformat import format as date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -50,4 +51,15 @@ def ticks(sentence: str) -> SafeString:
         return format_html_join("", "{}", [(sentence,)])
     return format_html_join(
         "", "{}", ((format_html("<code>{}</code>", one) if at % 2 else one,) for at, one in enumerate(pieces))
+    )
+
+
+@register.filter
+def moment(at: datetime | None, form: str = "Y-m-d H:i") -> SafeString | str:
+    """A time, as UTC; the page's script writes it in the reader's own time zone. `form` with seconds, or the clock alone."""
+    if at is None:
+        return "–"
+    words = date_format(at.astimezone(UTC), form)
+    return format_html(
+        '<time datetime="{}" data-form="{}">{} UTC</time>', at.isoformat(timespec="seconds"), form, words
     )

@@ -16,6 +16,7 @@ from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
+from studio.models import FeedHead
 from tasks import cards
 from tasks.choices import BOARD_COLUMNS, Needs, RunState, Status
 from tasks.models import Task
@@ -29,9 +30,10 @@ PRIORITIES = ((-10, "Low"), (0, "Normal"), (10, "High"), (50, "Urgent"))
 
 @dataclass(frozen=True, slots=True)
 class ProjectCard:
-    """A project in the list, with what is going on in it."""
+    """A project in the list, with what is going on in it. `cursor` was read before the counts."""
 
     project: Project
+    cursor: int
     open: int
     at_work: int
     waiting: int
@@ -41,6 +43,7 @@ class ProjectCard:
 def projects(request: HttpRequest) -> HttpResponse:
     """Every project that the person may see."""
     rows = projects_visible_to(request.user).order_by("name", "key")
+    cursors = dict(FeedHead.objects.filter(pk__in=rows.values("pk")).values_list("pk", "last_seq"))
     open_tasks = Task.objects.filter(project__in=rows).exclude(status__in=[Status.DONE, Status.CANCELLED])
     counts = {
         project: (total, at_work, waiting)
@@ -52,8 +55,9 @@ def projects(request: HttpRequest) -> HttpResponse:
             waiting=Count("pk", filter=~Q(needs=Needs.NOTHING)),
         )
     }
-    found = [ProjectCard(project, *counts.get(project.pk, (0, 0, 0))) for project in rows]
-    return render(request, "workspaces/projects.html", {"projects": found})
+    found = [ProjectCard(row, cursors.get(row.pk, 0), *counts.get(row.pk, (0, 0, 0))) for row in rows]
+    template = "workspaces/_projects.html" if is_fragment(request) else "workspaces/projects.html"
+    return render(request, template, {"projects": found})
 
 
 @require_GET
