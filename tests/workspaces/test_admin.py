@@ -1,0 +1,118 @@
+"""The operator's buttons call the services and say how it went."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import make_user
+from workspaces.models import MergeAttempt, Project, ProjectMembership
+from workspaces.services import request_merge
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def press(client, model, action, row):
+    answer = client.post(
+        reverse(f"admin:workspaces_{model}_changelist"),
+        {"action": action, "_selected_action": [str(row.pk)]},
+        follow=True,
+    )
+    assert answer.status_code == 200
+    return [str(message) for message in answer.context["messages"]]
+
+
+@pytest.mark.parametrize("model", ["project", "workspace", "mergeattempt"])
+def test_lists_and_pages__open(operator, workspace, project, model):
+    attempt = request_merge(workspace=workspace, how="merge", message="m")
+    row = {"project": project, "workspace": workspace, "mergeattempt": attempt}[model]
+    assert operator.get(reverse(f"admin:workspaces_{model}_changelist")).status_code == 200
+    assert operator.get(reverse(f"admin:workspaces_{model}_change", args=[row.pk])).status_code == 200
+    assert operator.get(reverse(f"admin:workspaces_{model}_delete", args=[row.pk])).status_code == 403
+    assert operator.get(reverse(f"admin:workspaces_{model}_add")).status_code == 403
+
+
+def edit(client, project, **changed):
+    values = {
+        "name": project.name,
+        "default_branch": project.default_branch,
+        "plan_approval": "on",
+        "max_review_rounds": 3,
+        "max_parallel_runs": 3,
+        "memberships-TOTAL_FORMS": 0,
+        "memberships-INITIAL_FORMS": 0,
+        **changed,
+    }
+    answer = client.post(reverse("admin:workspaces_project_change", args=[project.pk]), values, follow=True)
+    assert answer.status_code == 200
+    return [str(message) for message in answer.context["messages"]]
+
+
+def test_project__is_changed_through_the_service(operator, project):
+    edit(operator, project, name="Renamed", max_parallel_runs=5)
+    project.refresh_from_db()
+    assert (project.name, project.max_parallel_runs, project.key) == ("Renamed", 5, "DEMO")
+    said = edit(operator, project, default_branch="nowhere")
+    assert any("no branch" in text for text in said)
+    assert not any("successfully" in text for text in said)
+    project.refresh_from_db()
+    assert project.default_branch == "trunk"
+
+
+def test_project__members(operator, project):
+    added = {
+        "memberships-TOTAL_FORMS": 1,
+        "memberships-0-user": make_user().pk,
+        "memberships-0-role": "reviewer",
+        "memberships-0-project": project.pk,
+    }
+    edit(operator, project, **added)
+    assert ProjectMembership.objects.filter(project=project, role="reviewer").exists()
+
+
+def test_project__is_removed_by_the_service(operator, project, workspace, checkout):
+    assert press(operator, "project", "remove_projects", project) == ["Demo: was removed."]
+    assert not Project.objects.exists()
+    assert not checkout.exists()
+
+
+def test_workspace__is_removed_by_a_job(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        assert press(operator, "workspace", "remove", workspace) == ["DEMO-1: is being removed."]
+    assert requested_jobs == [("workspaces.remove", (str(workspace.pk),))]
+
+
+def test_merge__is_rung_for_again(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):
+    attempt = request_merge(workspace=workspace, how="merge", message="m")
+    MergeAttempt.objects.update(attempts=4)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert "is tried again" in press(operator, "mergeattempt", "retry", attempt)[0]
+    assert requested_jobs == [("workspaces.merge", (str(attempt.pk),))]
+    MergeAttempt.objects.update(state="merged")
+    assert "has settled" in press(operator, "mergeattempt", "retry", attempt)[0]
+
+
+def test_buttons__are_not_for_those_who_may_only_look(client, workspace):
+    from django.contrib.auth.models import Permission
+
+    looker = make_user()
+    looker.is_staff = True
+    looker.save()
+    looker.user_permissions.set(Permission.objects.filter(codename="view_workspace"))
+    client.force_login(looker)
+    press(client, "workspace", "remove", workspace)
+    workspace.refresh_from_db()
+    assert workspace.state == "ready"
+
+
+def test_front_page__counts_what_is_stuck(operator, workspace):
+    workspace.state, workspace.error = "removing", "The disk is full."
+    workspace.save()
+    page = operator.get(reverse("admin:index")).content.decode()
+    assert "Workspaces that could not be removed" in page
