@@ -240,9 +240,7 @@ DOCUMENT_PLAN = """# Plan: document the package
 
 No code changes."""
 
-USAGE = """# Greetings
-
-A tiny package that greets people.
+USAGE = """Change it as you wish.
 
 ## Use
 
@@ -271,7 +269,7 @@ DOCUMENT: Script = {
                 _tool(
                     "edit",
                     filePath="{cwd}/README.md",
-                    oldString="# Greetings\n\nA tiny package that greets people.\n",
+                    oldString="Change it as you like.\n",
                     newString=USAGE,
                 ),
             ),

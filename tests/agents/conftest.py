@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,28 +10,15 @@ import pytest
 from agents.backend import Prompt, TurnView
 from agents.opencode.backend import OpenCodeBackend
 from agents.roles import agent_name, system_text
+from tests.factories import make_repository
 from tests.real.agentserver import RealAgentServer, fresh_ids, prompt_text, wait_for
-
-GREETINGS = {
-    "README.md": "# Greetings\n\nA tiny package that greets people.\n",
-    "greetings.py": '"""Friendly words."""\n\n\ndef hello(name: str) -> str:\n    """Greet somebody by name."""\n'
-    '    return f"Hello, {name}!"\n',
-    "test_greetings.py": "import unittest\n\nfrom greetings import hello\n\n\nclass HelloTest(unittest.TestCase):\n"
-    '    def test_hello(self) -> None:\n        self.assertEqual(hello("Ada"), "Hello, Ada!")\n',
-}
+from workspaces.sample import FILES
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A git repository with the files of the sample project."""
-    folder = tmp_path.resolve() / "greetings"
-    folder.mkdir()
-    for name, text in GREETINGS.items():
-        (folder / name).write_text(text)
-    identity = ["-c", "user.name=A Person", "-c", "user.email=person@example.invalid"]
-    for arguments in (["init", "-q", "-b", "trunk"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Begin"]):
-        subprocess.run(["git", *arguments], cwd=folder, check=True, timeout=30)
-    return folder
+    return make_repository(tmp_path.resolve() / "greetings", branch="trunk", files=FILES)
 
 
 @dataclass
