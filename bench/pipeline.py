@@ -120,7 +120,7 @@ def main() -> None:
         repository = studio.repository("bench", files={f"src/module_{n}.py": f"x = {n}\n" for n in range(200)})
         project = studio.project(repository)
         address = f"{studio.url.replace('http', 'ws', 1)}/ws/feed/"
-        with connect(address, additional_headers={"Authorization": studio.http.headers["Authorization"]}) as feed:
+        with connect(address, additional_headers={"Authorization": str(studio.http.headers["Authorization"])}) as feed:
             feed.send(json.dumps({"type": "subscribe", "topics": [f"project:{project['id']}"]}))
             by_hand(endpoint, repository, 0)  # both ways once, not counted
             by_studio(studio, project, feed, 0)

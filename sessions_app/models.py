@@ -86,7 +86,9 @@ class Turn(Claimable):
     idle_seconds = models.PositiveIntegerField()
     steps = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="How often the prompt was sent or tried.")
-    resumes = models.PositiveSmallIntegerField(default=0, help_text="How often it was sent again after a server's death.")
+    resumes = models.PositiveSmallIntegerField(
+        default=0, help_text="How often it was sent again after a server's death."
+    )
     next_try_at = models.DateTimeField(null=True, blank=True)
     server_boot = models.CharField(max_length=64, blank=True)
     abort_requested_at = models.DateTimeField(null=True, blank=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -38,7 +39,7 @@ def may_see_session(user: Any, session_id: str) -> bool:
 
 def read_session(session_id: str, after: int, limit: int = READ_LIMIT) -> list[Event]:
     """The log after a cursor, ascending, at most `limit` entries."""
-    rows = SessionEvent.objects.filter(session_id=session_id, seq__gt=after).order_by("seq")[:limit]
+    rows = SessionEvent.objects.filter(session_id=uuid.UUID(session_id), seq__gt=after).order_by("seq")[:limit]
     return [Event(f"session:{session_id}", row.seq, row.kind, row.data, row.at) for row in rows]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
@@ -20,20 +19,19 @@ from studio.consumers import FeedConsumer  # noqa: E402 -- models may be importe
 from studio.websocket_auth import TokenOr  # noqa: E402
 from tasks.mcp import mcp_app  # noqa: E402
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
 tools_application = mcp_app()
 
 
-async def http_application(scope: Scope, receive: Receive, send: Send) -> None:
+async def http_application(scope: Any, receive: Any, send: Any) -> None:
     """HTTP by path: the MCP endpoint has its own authentication and protocol."""
-    chosen = tools_application if scope["path"].rstrip("/") == "/mcp" else django_application
+    chosen: Any = tools_application if scope["path"].rstrip("/") == "/mcp" else django_application
     await chosen(scope, receive, send)
 
 
-websocket_application = URLRouter([path("ws/feed/", FeedConsumer.as_asgi())])
+# Channels routes ASGI applications with Django's `path`, which is typed for views.
+feed: Any = FeedConsumer.as_asgi()
+routes: Any = [path("ws/feed/", feed)]
+websocket_application = URLRouter(routes)
 
 application = ProtocolTypeRouter(
     {

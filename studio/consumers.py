@@ -38,6 +38,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
             await self.accept()
             await self.close(UNAUTHENTICATED)
             return
+        self.user_id: int = user.pk
         await self.accept()
         self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._ping())]
 
@@ -90,7 +91,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
             cursor = after.get(name)
             if cursor is not None and (isinstance(cursor, bool) or not isinstance(cursor, int) or cursor < 0):
                 raise ValueError(f"The cursor of {name} is a whole number from 0.")
-            if not await may_see(self.scope["user"].pk, name):
+            if not await may_see(self.user_id, name):
                 self._put({"type": "error", "code": "not_found", "topic": name, "message": "There is no such topic."})
                 continue
             await self._follow(name, cursor)

@@ -60,7 +60,7 @@ class Finding:
     remedy: str = ""
 
 
-class Ill(Exception):  # noqa: N818 -- a finding, not a failure of the check
+class Ill(Exception):
     """The part does not work; with the remedy."""
 
     def __init__(self, text: str, remedy: str, state: State = State.FAILED) -> None:

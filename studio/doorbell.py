@@ -34,10 +34,14 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
+def _layer() -> Any:
+    return get_channel_layer()
+
+
 async def _send(message: dict[str, Any]) -> None:
     try:
         async with asyncio.timeout(SEND_TIMEOUT):
-            await get_channel_layer().group_send(GROUP, message)
+            await _layer().group_send(GROUP, message)
     except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises: readers catch up by their cursor
         log.warning("doorbell_failed", error=str(error), topic=message.get("topic"))
 

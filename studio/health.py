@@ -26,7 +26,7 @@ from studio.kernel.clock import now
 log = structlog.get_logger(__name__)
 
 
-class Missing(Exception):  # noqa: N818 -- an answer, not a failure of the check
+class Missing(Exception):
     """The part does not work; the message says why."""
 
 

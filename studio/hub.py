@@ -81,7 +81,7 @@ class Hub:
 
     async def _listen(self) -> None:
         while True:
-            layer = get_channel_layer()
+            layer: Any = get_channel_layer()
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(GROUP, channel)

@@ -10,7 +10,7 @@ import environ
 
 from studio.env import BASE_DIR, broker_urls, cache_url, data_folder, secret, stored_secret
 
-env = environ.Env()
+env = environ.Env()  # type: ignore[no-untyped-call]  # django-environ is untyped
 
 DATA = data_folder()
 DATA.mkdir(mode=0o700, parents=True, exist_ok=True)

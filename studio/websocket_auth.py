@@ -36,7 +36,8 @@ def user_of(header: bytes) -> Any:
     if scheme.lower() != b"bearer" or not token:
         return AnonymousUser()
     try:
-        user, _ = TokenAuthentication().authenticate_credentials(token.strip())
+        authentication: Any = TokenAuthentication()
+        user, _ = authentication.authenticate_credentials(token.strip())
     except AuthenticationFailed:
         return AnonymousUser()
     return user

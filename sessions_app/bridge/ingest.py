@@ -17,9 +17,11 @@ from django.db import DatabaseError
 
 from agents.backend import (
     ChildOpened,
+    Connected,
     Delta,
     Entry,
     Failed,
+    Heartbeat,
     Idle,
     InstanceGone,
     LogEntry,
@@ -34,6 +36,8 @@ from sessions_app.models import AgentSession, Turn, TurnState
 from studio import doorbell
 
 log = structlog.get_logger(__name__)
+
+OUTSIDE = (Connected, Heartbeat, InstanceGone)  # items that belong to no session
 
 DELTA_PERIOD = 0.05  # seconds: at most 20 frames a second per part
 ACTIVITY_PERIOD = 5.0  # seconds between two writes of "it is still writing"
@@ -71,7 +75,7 @@ class Ingest:
         for item in batch:
             if isinstance(item, ChildOpened):
                 self._children[item.session] = item.parent
-        self._learn({self._root(item.session) for item in batch if hasattr(item, "session")})
+        self._learn({self._root(item.session) for item in batch if not isinstance(item, OUTSIDE)})
         noticed = Noticed()
         entries: dict[uuid.UUID, list[LogEntry]] = defaultdict(list)
         for item in batch:
@@ -84,7 +88,7 @@ class Ingest:
         if isinstance(item, InstanceGone):
             noticed.gone.append(item.directory)
             return
-        if not hasattr(item, "session"):
+        if isinstance(item, OUTSIDE):
             return
         external = item.session
         session_id = self._sessions.get(self._root(external))

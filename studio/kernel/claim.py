@@ -73,7 +73,8 @@ def claim(queryset: models.QuerySet[Row], *, seconds: float, owner: str | None =
         )
         if taken != 1:
             return None
-        return queryset.values_list("lease_epoch", flat=True).get()
+        epoch: int = queryset.values_list("lease_epoch", flat=True).get()
+        return epoch
 
 
 def fenced(model: type[Row], pk: Any, epoch: int) -> models.QuerySet[Row]:

@@ -13,7 +13,7 @@ from django.db import models
 from django_fsm import ConcurrentTransitionMixin, FSMField, FSMFieldDescriptor
 
 
-class GuardedState(FSMFieldDescriptor):  # type: ignore[misc]  # django-fsm-2 is typed loosely
+class GuardedState(FSMFieldDescriptor):
     """Refuses assignment, except while the instance reads itself from the database."""
 
     def __set__(self, instance: models.Model, value: Any) -> None:
@@ -24,13 +24,13 @@ class GuardedState(FSMFieldDescriptor):  # type: ignore[misc]  # django-fsm-2 is
             super().__set__(instance, value)
 
 
-class StateField(FSMField):  # type: ignore[misc]
+class StateField(FSMField):
     """An FSMField with the instance-wise guard."""
 
     descriptor_class = GuardedState
 
 
-class StatefulModel(ConcurrentTransitionMixin, models.Model):  # type: ignore[misc]
+class StatefulModel(ConcurrentTransitionMixin, models.Model):
     """A model whose `save` fails with ConcurrentTransition when its state moved in the database meanwhile."""
 
     class Meta:

@@ -23,10 +23,7 @@ def count(name: str, *, seconds: int) -> int | None:
     """
     key = _key(name, seconds)
     try:
-        cache.add(key, 0, timeout=2 * seconds)
-        return int(cache.incr(key))
-    except ValueError:
-        return 1  # it expired between the two calls
+        return _increment(key, 2 * seconds)
     except Exception as error:  # noqa: BLE001 -- whatever the cache's client raises
         log.warning("throttle_cache_down", error=str(error))
         return None
@@ -44,6 +41,13 @@ def counted(name: str, *, seconds: int) -> int:
 def address_of(request: HttpRequest | None) -> str:
     """Whom to count for when nobody is signed in. Forwarding headers are not believed: anybody can send them."""
     return str(request.META.get("REMOTE_ADDR", "")) if request is not None else ""
+
+
+def _increment(key: str, timeout: int) -> int:
+    try:
+        return int(cache.incr(key))
+    except ValueError:  # it is the first of its window, or another request is just now the first
+        return 1 if cache.add(key, 1, timeout=timeout) else int(cache.incr(key))
 
 
 def _key(name: str, seconds: int) -> str:

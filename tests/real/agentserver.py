@@ -150,7 +150,7 @@ def prompt_text(
     *,
     phase: str = "implementation",
     title: str = "A task",
-    round: int = 1,  # noqa: A002 -- the header's word
+    round: int = 1,
     key: str = "DEMO-1",
 ) -> str:
     """A prompt as the studio writes it, with a practice script in its description."""

@@ -47,7 +47,7 @@ apublish = database_sync_to_async(publish)
 
 async def connect(user) -> WebsocketCommunicator:
     reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
-    reader.scope["user"] = user
+    vars(reader)["scope"]["user"] = user
     connected, _ = await reader.connect()
     assert connected
     return reader
@@ -150,7 +150,7 @@ async def test_delta__reaches_those_who_look(world):
 
 async def test_anonymous__is_turned_away(world):
     reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
-    reader.scope["user"] = AnonymousUser()
+    vars(reader)["scope"]["user"] = AnonymousUser()
     await reader.connect()
     assert (await reader.receive_output(PATIENCE))["code"] == 4401
 

@@ -26,11 +26,11 @@ class VcsError(Upstream):
     code = "vcs_failed"
 
 
-class Raced(Exception):  # noqa: N818 -- a turn of events, not a failure
+class Raced(Exception):
     """The branch is not where it was when the merge was computed: compute it again."""
 
 
-class Blocked(Exception):  # noqa: N818
+class Blocked(Exception):
     """A person's checkout stands in the way; nothing was moved. `files` are the reasons, when they are files."""
 
     def __init__(self, message: str, files: Sequence[str] = ()) -> None:

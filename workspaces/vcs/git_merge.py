@@ -13,7 +13,7 @@ from workspaces.vcs.git_inspect import contains
 REPLAY_LIMIT = 500  # commits that one rebase takes on
 
 
-class Conflicted(Exception):  # noqa: N818 -- a turn of events, not a failure
+class Conflicted(Exception):
     """Two sides changed the same place."""
 
     def __init__(self, files: list[str]) -> None:
