@@ -1,0 +1,220 @@
+"""What the pages' scripts do, in a real browser on a whole studio: streaming, morphing, filters, keys, looks."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.browser import LONG, Person, chromium
+from tests.e2e.scripts import PLAN, bash, script, write
+
+pytestmark = pytest.mark.real
+
+TALK = "I looked at the repository, and **this** is what I found. " * 12
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def somebody(studio, browser):
+    return Person(browser, studio.url, studio.ready["login_link"])
+
+
+@pytest.fixture
+def person(somebody):
+    somebody.errors.clear()
+    yield somebody
+    somebody.leave()
+    assert somebody.errors == []
+
+
+def talking(pace: float = 0.05, **phases):
+    """A task whose planner talks for a while before it hands in its plan."""
+    planning = [[{"text": TALK, "chunk": 9, "pace": pace, "plan": PLAN["plan"]}]]
+    return script(**{"planning": planning, **phases})
+
+
+def test_transcript__streams_as_text_and_becomes_what_was_written(studio, project, person):
+    key = studio.task(project, "Talk", talking())["key"]
+    task = person.task(key)
+    expect(task.page.locator(".e-live")).to_contain_text("I looked at the repository", timeout=LONG)
+    expect(task.page.locator(".e-live")).to_contain_text("**this**")
+    task.expect_now("The plan is ready")
+    task.tab("Transcript")
+    expect(task.page.locator(".e-text strong").first).to_have_text("this")
+    expect(task.page.locator(".e-live")).to_have_count(0)
+    expect(task.page.locator(".e-turn_settled")).to_contain_text("Finished", timeout=LONG)
+    line = task.page.locator(".e-tool_finished", has_text="submit plan")
+    line.locator("summary").click()
+    expect(line.locator("pre").first).to_contain_text("Write `result.txt`.")
+
+
+def test_transcript__catches_up_after_the_connection_was_cut(studio, project, person):
+    key = studio.task(project, "Talk on", talking(pace=0.12))["key"]
+    task = person.task(key, tab="transcript")
+    expect(task.page.locator(".e-live")).to_be_visible(timeout=LONG)
+    for process in studio.find("daphne"):
+        process.kill()
+    expect(task.page.locator("#offline")).to_be_visible()
+    expect(task.page.locator(".live")).to_have_text("Live", timeout=LONG)
+    task.expect_now("The plan is ready")
+    expect(task.page.locator(".e-text strong").first).to_have_text("this", timeout=LONG)
+    expect(task.page.locator(".e-turn_settled")).to_have_count(1, timeout=LONG)
+    numbers = task.page.locator(".e").evaluate_all("entries => entries.map(one => one.dataset.seq)")
+    assert len(numbers) == len(set(numbers))
+
+
+def test_transcript__stays_where_one_reads(studio, project, person):
+    lines = [bash(f"seq {n} {n + 3}") for n in range(12)]
+    key = studio.task(project, "Do much", talking(planning=[[PLAN]], implementation=[[*lines, write("done\n")]]))["key"]
+    studio.wait_status(key, "planning_review")
+    task = person.task(key)
+    task.page.set_viewport_size({"width": 1200, "height": 640})
+    task.page.get_by_role("button", name="Approve the plan").click()
+    expect(task.page.locator(".e-tool_finished").nth(2)).to_be_attached(timeout=LONG)
+    studio.wait_status(key, "review")
+    task.tab("Transcript")
+    task.page.get_by_role("link", name="Work").click()
+    expect(task.page.locator(".e-tool_finished")).to_have_count(13)
+    bottom = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
+    expect(task.page.locator(".latest")).to_be_hidden()
+    assert task.log.evaluate(bottom) < 2
+    task.log.evaluate("log => { log.scrollTop = 0; }")
+    assert task.log.evaluate(bottom) > 100
+
+
+def test_words__survive_what_happens_elsewhere(studio, project, person):
+    key = studio.task(project, "Write it", script())["key"]
+    studio.wait_status(key, "planning_review")
+    task = person.task(key)
+    form = task.ask("cancel")
+    form.locator("textarea").fill("half a sentence")
+    studio.post(f"/tasks/{key}/reject_plan", {"feedback": "Once more."})
+    task.expect_now("The plan is ready")
+    expect(task.page.locator(".tabs")).to_contain_text("v2", timeout=LONG)
+    expect(form.locator("textarea")).to_have_value("half a sentence")
+    form.locator("textarea").press("Control+Enter")
+    task.expect_now("Cancelled")
+    expect(task.now).to_contain_text("half a sentence")
+
+
+def test_feedback__is_asked_for_at_its_field(studio, project, person):
+    key = studio.task(project, "Write it", script())["key"]
+    studio.wait_status(key, "planning_review")
+    task = person.task(key)
+    form = task.ask("reject_plan")
+    form.get_by_role("button", name="Send back").click()
+    expect(form.get_by_role("alert")).to_contain_text("Say what is wrong with the plan")
+    form.locator("textarea").fill("Say more.")
+    form.get_by_role("button", name="Send back").click()
+    expect(task.page.locator(".flash")).to_contain_text("Sent back")
+    expect(task.page.locator(".tabs")).to_contain_text("v2", timeout=LONG)
+
+
+def test_two_people__the_second_is_told_and_sees_what_is_true(studio, project, person):
+    key = studio.task(project, "Only once", script(), start=False)["key"]
+    board = person.board(project)
+    task = person.task(key)
+    board.page.evaluate("document.querySelector('live-board').leave()")  # it hears nothing, as after a cut
+    task.page.get_by_role("button", name="Start").click()
+    board.expect_in(key, "todo")
+    board.card(key).get_by_role("button", name="Start").click()
+    expect(board.page.locator(".flash.error")).to_contain_text("is not possible while")
+    expect(board.column("todo")).to_have_count(0)
+
+
+def test_board__filter_keys_and_more_cards(studio, project, person):
+    for number in range(23):
+        studio.task(project, f"Task about {'apples' if number == 5 else 'pears'}", start=False)
+    board = person.board(project)
+    page = board.page
+    expect(board.column("todo")).to_have_count(20)
+    page.get_by_role("button", name="Show more (3)").click()
+    expect(board.column("todo")).to_have_count(23)
+    page.keyboard.press("/")
+    page.keyboard.type("apples")
+    expect(board.column("todo")).to_have_count(1)
+    expect(page.locator("#q")).to_be_focused()
+    assert "q=apples" in page.url
+    apples = board.column("todo").get_attribute("id").removeprefix("card-")
+    studio.post(f"/tasks/{apples}/cancel", {"reason": "seen through the filter"})
+    expect(board.column("todo")).to_have_count(0)
+    page.locator("#q").fill("")
+    expect(board.column("todo")).to_have_count(20)
+    board.column("todo").first.get_by_role("link").focus()
+    page.keyboard.press("ArrowDown")
+    assert board.focused() == board.column("todo").nth(1).get_attribute("id")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{studio.url}/tasks/{project['key']}-2/")
+
+
+def test_create__says_what_is_missing_and_goes_on(studio, project, person):
+    board = person.board(project)
+    page = board.page
+    page.keyboard.press("c")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("#create .wrong")).to_contain_text("Give the task a title.")
+    page.get_by_label("Create another").check()
+    for title in ("First thing", "Second thing"):
+        page.get_by_label("What should change?").fill(title)
+        page.get_by_role("button", name="Create", exact=True).click()
+        expect(page.get_by_label("What should change?")).to_have_value("")
+        expect(board.column("todo").filter(has_text=title)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator("#create")).to_be_hidden()
+
+
+def test_changes__a_long_file_opens_when_it_is_asked_for(studio, project, person):
+    made = [bash("seq 1 900 > long.txt; echo short > short.txt")]
+    key = studio.task(project, "Make files", talking(planning=[[PLAN]], implementation=[made]))["key"]
+    studio.wait_status(key, "planning_review")
+    studio.post(f"/tasks/{key}/approve_plan")
+    studio.wait_status(key, "review")
+    page = person.task(key).page
+    long = page.locator(".dfile", has_text="long.txt")
+    expect(page.locator(".dfile", has_text="short.txt").locator("tr.added")).to_have_count(1)
+    expect(long.locator("tr.added")).to_have_count(0)
+    page.locator(".dfiles").get_by_role("link", name="long.txt").click()
+    expect(long.locator("tr.added")).to_have_count(900)
+
+
+def test_projects__the_list_moves_too(studio, project, person):
+    page = person.open("/projects/")
+    mine = page.locator(".project", has=page.get_by_role("link", name=project["name"], exact=True))
+    expect(mine).to_contain_text("0 open")
+    studio.task(project, "Seen from afar", start=False)
+    expect(mine).to_contain_text("1 open")
+
+
+def test_phone__one_column_at_a_time(studio, project, person):
+    key = studio.task(project, "On the phone", start=False)["key"]
+    board = person.board(project, width=390, height=844)
+    page = board.page
+    expect(board.card(key)).to_be_visible()
+    page.locator(".switch").get_by_role("link", name="Done").click()
+    expect(board.card(key)).to_be_hidden()
+    page.reload()
+    expect(board.card(key)).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_look__is_changed_and_kept(studio, project, person):
+    page = person.open("/projects/")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name="Change between light and dark").click()
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert dark != before
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+def test_keys__are_shown(studio, project, person):
+    board = person.board(project)
+    board.page.keyboard.press("?")
+    expect(board.page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    board.page.keyboard.press("Escape")
+    expect(board.page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
