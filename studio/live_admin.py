@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from studio import topics
 from studio.models import FeedHead
 
-PROJECT = "project:"
+PROJECTS = 100  # that a list follows besides its rows' own; a connection may have 200 topics
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -21,7 +21,8 @@ else:
 
 
 class LiveListMixin(Base):
-    """For a ModelAdmin; say in `live_topics` what its list depends on."""
+    """For a ModelAdmin; say in `live_topics` what its rows depend on. Every list follows the projects as well, so that
+    new rows appear."""
 
     change_list_template = "admin/live_change_list.html"
 
@@ -43,10 +44,10 @@ class LiveListMixin(Base):
 
     def _cursors(self, names: set[str], rows: list[Any]) -> dict[str, int]:
         """A cursor for each topic, with one query for all projects."""
-        ids = [name.removeprefix(PROJECT) for name in names if name.startswith(PROJECT)]
-        heads = FeedHead.objects.filter(pk__in=ids).values_list("pk", "last_seq")
-        known = {f"{PROJECT}{project}": seq for project, seq in heads} | self.live_cursors(rows)
-        return {name: known[name] if name in known else self._head(name) for name in sorted(names)}
+        heads = FeedHead.objects.order_by("-last_seq").values_list("pk", "last_seq")[:PROJECTS]
+        known = {f"project:{project}": seq for project, seq in heads}
+        known |= {name: seq for name, seq in self.live_cursors(rows).items() if name in names}
+        return known | {name: self._head(name) for name in sorted(names - known.keys())}
 
     def _head(self, topic: str) -> int:
         kind, subject = topics.resolve(topic)

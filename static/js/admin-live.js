@@ -5,6 +5,9 @@ import { feed } from "./feed.js";
 
 const GATHER = 250; // milliseconds in which events are gathered into one request
 const REST = 1_000; // and at least this long between two requests
+const LOOK_ANYWAY = 30_000; // for what no topic tells: the first news of a project
+
+const followed = new Set(); // topics
 
 let timer = 0;
 let asking = false;
@@ -19,6 +22,12 @@ function updateRow(row, fresh) {
     if (shown?.classList.contains("action-checkbox")) return;
     if (shown && shown.innerHTML !== cell.innerHTML) shown.replaceWith(cell.cloneNode(true));
   });
+}
+
+// An empty list has no table, and the admin's script has nothing to hold on to: the first row comes with the whole page,
+// unless somebody is writing in it: then with the next news.
+function begin() {
+  if (!document.activeElement?.matches("input, select, textarea")) location.reload();
 }
 
 function updateRows(shown, fresh) {
@@ -43,7 +52,12 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.querySelector("#result_list tbody");
     const shown = document.querySelector("#result_list tbody");
-    if (answer.ok && fresh && shown) updateRows(shown, fresh);
+    if (answer.ok && !answer.redirected) {
+      follow(page);
+      if (fresh && shown) updateRows(shown, fresh);
+      else if (fresh) begin();
+      else shown?.replaceChildren();
+    }
   } catch {
     again = true; // the connection is gone for a moment
     asked += REST;
@@ -58,10 +72,18 @@ function later() {
   timer = setTimeout(refresh, Math.max(GATHER, asked + REST - performance.now()));
 }
 
-const source = document.getElementById("live-topics");
-const topics = source ? JSON.parse(source.textContent) : null;
-for (const [topic, cursor] of Object.entries(topics ?? {})) {
-  feed.subscribe(topic, cursor, { event: later, resync: later });
+function follow(page) {
+  const source = page.getElementById("live-topics");
+  for (const [topic, cursor] of Object.entries(source ? JSON.parse(source.textContent) : {})) {
+    if (followed.has(topic)) continue;
+    followed.add(topic);
+    feed.subscribe(topic, cursor, { event: later, resync: later });
+  }
 }
-document.addEventListener("visibilitychange", () => !document.hidden && again && later());
-if (topics) later(); // what happened between the reading of the rows and of the cursors
+
+if (document.getElementById("live-topics")) {
+  follow(document);
+  document.addEventListener("visibilitychange", () => !document.hidden && again && later());
+  setInterval(later, LOOK_ANYWAY);
+  later(); // what happened between the reading of the rows and of the cursors
+}

@@ -181,3 +181,22 @@ def test_hostile_text__is_shown_and_does_nothing(studio, project, browse):
     expect(page.get_by_text("onerror").first).to_be_visible()
     assert "owned" not in page.title() + board.title() or "onerror" in page.title()
     assert page.evaluate("document.title") != "owned"
+
+
+def test_admin__lists_follow_the_run_without_a_reload(studio, project, browse):
+    first = studio.task(project, "The first", script(), start=False)["key"]
+    tasks = browse(f"{studio.url}/admin/tasks/task/?q={project['key']}-")
+    sessions = browse(f"{studio.url}/admin/sessions_app/agentsession/?q={project['key']}-")
+    studio.post(f"/tasks/{first}/start")
+    for page in (tasks, sessions):  # the first row of an empty list
+        expect(page.locator("#result_list tbody tr", has_text=first)).to_be_visible(timeout=LONG)
+        page.evaluate("window.neverReloaded = true")
+    tasks.locator("#result_list tbody tr", has_text=first).locator("input").check()
+    second = studio.task(project, "The second", script())["key"]
+    row = tasks.locator("#result_list tbody tr", has_text=second)
+    expect(row.locator(".field-status")).to_have_text("Plan review", timeout=LONG)
+    expect(row.locator(".field-run_state")).to_have_text("Waiting for you", timeout=LONG)
+    turn = sessions.locator("#result_list tbody tr", has_text=second).locator(".field-turn_state")
+    expect(turn).to_have_text("completed", timeout=LONG)
+    expect(tasks.locator("#result_list tbody tr", has_text=first).locator("input")).to_be_checked()
+    assert all(page.evaluate("window.neverReloaded") for page in (tasks, sessions))

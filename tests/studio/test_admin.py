@@ -8,6 +8,7 @@ import re
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.db import transaction
 from django.urls import reverse
 from knox.models import AuthToken
 
@@ -18,6 +19,7 @@ from sessions_app.models import Turn, TurnOutcome, TurnState
 from studio import operations
 from studio.kernel.clock import later, now
 from studio.login_links import create_link, digest
+from studio.outbox import publish
 from tasks.choices import Needs, RunState, Status
 from tests.factories import (
     make_finding,
@@ -202,6 +204,14 @@ def test_session_lists__follow_the_sessions_that_they_show(operator, rows, name)
 def test_task_lists__follow_the_projects_that_they_show(operator, rows, name):
     session, _ = rows
     assert set(live_topics(page(operator, reverse(f"admin:{name}_changelist")))) == {f"project:{session.project_id}"}
+
+
+def test_lists__follow_projects_of_which_they_show_nothing_yet(operator):
+    project = make_project()
+    with transaction.atomic():
+        publish(project.pk, f"project:{project.pk}", "task.created", {})
+    for name in ("tasks_task", "tasks_phaserun", "sessions_app_agentsession", "sessions_app_turn"):
+        assert live_topics(page(operator, reverse(f"admin:{name}_changelist"))) == {f"project:{project.pk}": 1}
 
 
 def test_session_list__shows_the_state_of_the_newest_turn(operator, rows):
