@@ -62,8 +62,8 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
         "id": operation["operationId"],
         "method": method.upper(),
         "path": path,
-        "summary": operation.get("summary", ""),
-        "description": operation.get("description", "").strip().partition("\n")[2].strip(),
+        "summary": _plain(operation.get("summary", "")),
+        "description": _plain(operation.get("description", "").strip().partition("\n")[2].strip()),
         "parameters": [
             {**parameter, "type": type_of(parameter["schema"])} for parameter in operation.get("parameters", [])
         ],
@@ -72,12 +72,17 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
     }
 
 
+def _plain(text: str) -> str:
+    """Without the marks of code, which the page does not render."""
+    return text.replace("`", "")
+
+
 def _response(status: str, response: dict[str, Any]) -> dict[str, Any]:
     schema = response.get("content", {}).get("application/json", {}).get("schema")
     failed = status >= "400"
     return {
         "status": status,
-        "description": response.get("description", ""),
+        "description": _plain(response.get("description", "")),
         "type": type_of(schema) if schema and not failed else "",
         "fields": fields_of(schema) if schema and not failed else [],
     }
@@ -104,7 +109,7 @@ def fields_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "type": type_of(inner),
             "required": name in required,
-            "description": resolved(inner).get("description", ""),
+            "description": _plain(inner.get("description") or resolved(inner).get("description", "")),
         }
         for name, inner in whole.get("properties", {}).items()
     ]
