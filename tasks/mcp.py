@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from channels.db import database_sync_to_async
 from mcp import types
 from mcp.server import Server, ServerRequestContext
@@ -173,7 +172,7 @@ SERVER: Server[Any] = Server(
     "studio", version=__version__, instructions=INSTRUCTIONS, on_list_tools=_list_tools, on_call_tool=_call_tool
 )
 
-Application = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Any]
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # (scope, receive, send)
 
 
 def mcp_app() -> Application:

@@ -104,7 +104,7 @@ def make_task(project: Project | None = None, *, status: str = Status.TODO, **fi
     number = project.next_number - 1
     run_state, needs = RESTING.get(status, (RunState.IDLE, Needs.NOTHING))
     values = {"title": f"Task {number}", "position": float(number), "run_state": run_state, "needs": needs, **fields}
-    task = Task(project=project, number=number, key=f"{project.key}-{number}", **values)
+    task: Task = Task(project=project, number=number, key=f"{project.key}-{number}", **values)
     for transition in PATHS[status]:
         getattr(task, transition)()
     task.save()

@@ -59,7 +59,9 @@ class Pipeline:
 
     def write(self, name: str, text: str) -> Path:
         """The agent writes a file of its workspace."""
-        path = Path(self.run().session.workspace.path) / name
+        session = self.run().session
+        assert session is not None
+        path = Path(session.workspace.path) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
@@ -67,8 +69,9 @@ class Pipeline:
     def settle(self, outcome: TurnOutcome = TurnOutcome.COMPLETED, **settled: Any) -> PhaseRun:
         """The turn ends, and the job draws the conclusion."""
         run = self.run()
+        assert run.turn is not None
         settle_turn(run.turn, outcome, **settled)
-        advance_turn(run.turn_id)
+        advance_turn(run.turn.pk)
         run.refresh_from_db()
         self.fresh()
         return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx2
 import pytest
@@ -14,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from studio.kernel.tokens import sign_subject
 from tasks.choices import Phase, Status
 from tasks.mcp import BODY_LIMIT, TOOLS, mcp_app
-from tasks.models import Finding, Plan, Review
+from tasks.models import Finding, PhaseRun, Plan, Review
 from tests.tasks.pipeline import Pipeline
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,10 +43,10 @@ def http(token: str | None) -> httpx2.AsyncClient:
 class Tools:
     """The tools as an agent of `run` has them."""
 
-    def __init__(self, run) -> None:
+    def __init__(self, run: PhaseRun) -> None:
         self.token = sign_subject(str(run.pk))
 
-    async def __call__(self, name: str, **arguments):
+    async def __call__(self, name: str, **arguments: Any) -> Any:
         async with (
             http(self.token) as client,
             streamable_http_client("http://studio/mcp", http_client=client) as streams,
@@ -55,7 +56,8 @@ class Tools:
             if name == "list":
                 return sorted(tool.name for tool in (await session.list_tools()).tools)
             answer = await session.call_tool(name, arguments)
-            return answer.is_error, answer.content[0].text
+            [said] = answer.content
+            return answer.is_error, getattr(said, "text", None)
 
 
 @pytest.mark.parametrize("phase", Phase.values)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def merging(pipeline, owner):
     return pipeline
 
 
-def settled(state, **fields) -> MergeAttempt:
-    attempt = MergeAttempt.objects.order_by("-created_at").first()
+def settled(state: str, **fields: Any) -> MergeAttempt:
+    attempt = MergeAttempt.objects.latest("created_at")
     MergeAttempt.objects.filter(pk=attempt.pk).update(state=state, **fields)
     attempt.refresh_from_db()
     return attempt

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agents.models import AgentServer, ServerState
@@ -12,11 +14,12 @@ from tasks.services.lifecycle import act
 from tasks.services.runs import requeue_run
 from tasks.services.schedule import NO_SERVER, schedule
 from tests.factories import make_profiles, make_project, make_run, make_server, make_task
+from workspaces.models import Project
 
 pytestmark = pytest.mark.django_db
 
 
-def queued(project, **fields) -> Task:
+def queued(project: Project, **fields: Any) -> Task:
     return act(actor=None, task_ref=make_task(project, **fields), action="start")
 
 

@@ -24,11 +24,12 @@ from tests.factories import (
     make_workspace,
 )
 from tests.tasks.golden import same_as
+from workspaces.models import Project, Workspace
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "transitions.md"
 
 WORKING = [Status.PLANNING, Status.IN_PROGRESS, Status.AI_REVIEW]
-ENDS = {
+ENDS: dict[str, str] = {
     RunState.FAILED: RunPhaseState.FAILED,
     RunState.STOPPED: RunPhaseState.STOPPED,
     RunState.QUEUED: RunPhaseState.QUEUED,
@@ -81,7 +82,7 @@ def ground(django_db_setup, django_db_blocker):
         project.delete()
 
 
-def in_situation(project, workspace, status, run_state) -> Task:
+def in_situation(project: Project, workspace: Workspace, status: str, run_state: str) -> Task:
     task = make_task(project, status=status, run_state=run_state)
     make_plan(task)
     if run_state in ENDS:
