@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 
-pytest_plugins = ["tests.real.agentserver"]
+pytest_plugins = ["tests.real.agentserver", "tests.real.postgres", "tests.real.valkey"]
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ LOG_BACKUPS = 2
 TRIES = 3  # a part that ended this often while the studio starts will not start
 TAIL_LINES = 15
 
-RUNNING = {"RUNNING"}
 ENDED = {"BACKOFF", "EXITED", "FATAL"}
+FAILURES = (OSError, xmlrpc.client.Error, http.client.HTTPException)  # how an order can fail
 STOPPED = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
 
 
@@ -39,9 +39,14 @@ class _SocketConnection(http.client.HTTPConnection):
         self._path = str(path)
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ORDER_SECONDS)
-        self.sock.connect(self._path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(ORDER_SECONDS)
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            raise
+        self.sock = sock
 
 
 class _SocketTransport(xmlrpc.client.Transport):
@@ -49,8 +54,10 @@ class _SocketTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:
-        return _SocketConnection(self._path)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _SocketConnection(self._path)
+        self._connection = host, connection  # where the base class closes it
+        return connection
 
 
 class Supervision:
@@ -63,9 +70,10 @@ class Supervision:
         self._ended: Counter[str] = Counter()
         self._last_start: dict[str, int] = {}
 
-    @property
-    def _orders(self) -> Any:
-        return xmlrpc.client.ServerProxy("http://localhost", _SocketTransport(self.folder.supervisor_socket)).supervisor
+    def _order(self, method: str, *arguments: object) -> Any:
+        """Give supervisord an order; its answer. Raises one of FAILURES."""
+        with xmlrpc.client.ServerProxy("http://localhost", _SocketTransport(self.folder.supervisor_socket)) as server:
+            return getattr(server.supervisor, method)(*arguments)
 
     def open(self, environment: Mapping[str, str]) -> None:
         """Start supervisord itself, with no part running. Raises LauncherError when it does not get ready."""
@@ -92,8 +100,8 @@ class Supervision:
             )
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.alive():
-            with suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
-                self._orders.getState()
+            with suppress(*FAILURES):
+                self._order("getState")
                 return
             time.sleep(0.02)
         raise LauncherError(f"The supervisor did not start:\n{tail(output)}")
@@ -105,13 +113,13 @@ class Supervision:
     def start(self, names: Iterable[str]) -> None:
         """Start parts without waiting for them."""
         for name in names:
-            self._orders.startProcess(name, False)
+            self._order("startProcess", name, False)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """What supervisord knows of each part. Raises LauncherError when it does not answer."""
         try:
-            return {entry["name"]: entry for entry in self._orders.getAllProcessInfo()}
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            return {entry["name"]: entry for entry in self._order("getAllProcessInfo")}
+        except FAILURES as error:
             raise LauncherError("The supervisor does not answer any more.") from error
 
     def pids(self) -> dict[str, int]:
@@ -132,7 +140,7 @@ class Supervision:
         if self._process is None:
             return
         for stage in sorted({part.stage for part in self.parts}, reverse=True):
-            with suppress(OSError, LauncherError, xmlrpc.client.Error, http.client.HTTPException):
+            with suppress(LauncherError, *FAILURES):
                 self._stop_stage([part for part in self.parts if part.stage == stage])
         if self.alive():
             self._process.terminate()
@@ -147,7 +155,7 @@ class Supervision:
         for part in parts:
             if states[part.name]["statename"] not in STOPPED:
                 with suppress(xmlrpc.client.Fault):  # it ended by itself meanwhile
-                    self._orders.stopProcess(part.name, False)
+                    self._order("stopProcess", part.name, False)
         end = time.monotonic() + max(part.stop_seconds for part in parts) + 2
         while time.monotonic() < end:
             states = self.states()
