@@ -21,6 +21,7 @@ from studio.topics import Event
 
 PAGE = 150  # entries that a transcript begins with, and with each "Show earlier"
 LINE = 300  # characters of a tool's one line
+FOLDED = 2_500  # characters of what stands behind it; the rest is fetched when it is asked for
 
 ICONS = {
     "bash": "terminal", "read": "eye", "list": "folder", "glob": "search", "grep": "search", "write": "pencil", "edit": "pencil",
@@ -90,6 +91,12 @@ def earlier(session: AgentSession, before: int) -> Transcript:
     return _stretch(session, after=after, limit=max(0, before - 1 - after))
 
 
+def one(session: AgentSession, seq: int) -> EntryView | None:
+    """The entry number `seq` in full."""
+    events = selectors.read_session(str(session.pk), seq - 1, 1)
+    return view(events[0], whole=True) if events and events[0].seq == seq else None
+
+
 def _stretch(session: AgentSession, *, after: int, limit: int = PAGE) -> Transcript:
     events = selectors.transcript(session, after=after, limit=limit) if limit else []
     return Transcript(
@@ -111,8 +118,8 @@ def todo_list(session: AgentSession) -> list[Mapping[str, Any]]:
     return [item for item in items if isinstance(item, dict)]
 
 
-def view(event: Event) -> EntryView:
-    """An entry prepared for its template."""
+def view(event: Event, *, whole: bool = False) -> EntryView:
+    """An entry prepared for its template. What is folded is shortened unless `whole`: a transcript stays a small page."""
     data = event.data
     html, more = None, {}
     if event.kind in ("text", "reasoning"):
@@ -126,11 +133,19 @@ def view(event: Event) -> EntryView:
         word, tone = OUTCOMES.get(str(data.get("outcome")), ("Ended", "grey"))
         more = {"word": word, "tone": tone}
     else:
-        more = {"words": data.get("message") or data.get("text") or event.kind}
+        more = {"words": str(data.get("message") or data.get("text") or event.kind)}
+    if not whole:
+        more = shortened(more)
     # A tool's start and end share their part; everything else has one of its own or none.
     part = data.get("part")
     own = f"e-{part}" if part else f"e{event.seq}"
     return EntryView(own, event.seq, event.kind.replace(".", "_"), event.at, data, html, more)
+
+
+def shortened(more: dict[str, Any]) -> dict[str, Any]:
+    """`more` with its long texts cut; `shortened` says that one was."""
+    short = {name: cut(value, FOLDED) if isinstance(value, str) else value for name, value in more.items()}
+    return {**short, "shortened": True} if short != more else more
 
 
 def tool(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,15 +156,21 @@ def tool(data: Mapping[str, Any]) -> dict[str, Any]:
     milliseconds = data.get("ms")
     speaking = given.get(SPEAKING.get(name, ""))
     return {
+        "output": str(data.get("output") or ""),
+        "error": str(data.get("error") or ""),
         "icon": ICONS.get(name, "check" if "studio" in name else "tool"),
         "name": name.removeprefix("studio_").replace("_", " ") if name.startswith("studio_") else name,
         "title": cut(" ".join(str(data.get("title") or "").split()), LINE),
         "took": duration(milliseconds) if isinstance(milliseconds, int) else "",
         "input": str(speaking) if speaking is not None else pretty(given),
-        "old": given.get("oldString") if name == "edit" else None,
-        "new": given.get("newString") if name == "edit" else None,
+        "old": _text(given, "oldString") if name == "edit" else None,
+        "new": _text(given, "newString") if name == "edit" else None,
         "failed": data.get("status") == "error" or data.get("exit") not in (None, 0),
     }
+
+
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    return str(given[name]) if name in given else None
 
 
 def pretty(given: Mapping[str, Any]) -> str:

@@ -33,6 +33,15 @@ def entries(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
     return render(request, "sessions/_stretch.html", {"transcript": stretch})
 
 
+@require_GET
+def entry(request: HttpRequest, session_id: uuid.UUID, seq: int) -> HttpResponse:
+    """One entry in full, opened."""
+    found = transcripts.one(_visible(request, session_id), seq)
+    if found is None:
+        raise NotFound("There is no such entry.")
+    return render(request, "sessions/_entry.html", {"e": found, "opened": True})
+
+
 def _visible(request: HttpRequest, session_id: uuid.UUID) -> AgentSession:
     found = selectors.sessions_visible_to(request.user).filter(pk=session_id).first()
     if found is None:

@@ -77,6 +77,7 @@ class LiveBoard extends HTMLElement {
         if (card) this.#insert(card, before);
       }
       if (card) window.htmx?.process(card);
+      this.#announce(key, card, old);
     }
     this.#count(content);
     if (focused) document.querySelector(`#${CSS.escape(focused)} a`)?.focus({ preventScroll: true });
@@ -92,6 +93,14 @@ class LiveBoard extends HTMLElement {
     if (!place && column.querySelector(".more")) return;
     list.insertBefore(card, place ?? null);
     if (before !== column.id) card.classList.add("arrived");
+  }
+
+  // Said aloud: only what somebody must look at, and only when it is new.
+  #announce(key, card, old) {
+    const words = card?.matches(".t-amber, .t-red") && card.querySelector(".mark span").textContent;
+    if (words && words !== old?.querySelector(".mark span")?.textContent) {
+      this.querySelector("#announce").textContent = `${key}: ${words}`;
+    }
   }
 
   #count(content) {

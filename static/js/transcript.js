@@ -82,6 +82,7 @@ class LiveTranscript extends HTMLElement {
         if (details && old.querySelector("details")?.open) details.open = true;
         old.replaceWith(entry);
       } else this.entries.append(entry);
+      window.htmx?.process(entry);
     }
     this.querySelector(".shead").replaceWith(content.querySelector(".shead"));
     const todo = content.querySelector(".todo");
@@ -128,6 +129,7 @@ class LiveTranscript extends HTMLElement {
       // What is here already is newer: a tool's end outranks its start.
       const entries = [...content.querySelectorAll("li.e")].filter((entry) => !document.getElementById(entry.id));
       this.entries.prepend(...entries);
+      entries.forEach((entry) => window.htmx?.process(entry));
       this.dataset.first = end.dataset.first;
       button.hidden = !end.dataset.earlier;
       this.log.scrollTop = this.log.scrollHeight - height;

@@ -180,3 +180,30 @@ def test_tokens_and_cost_are_summed_up(as_owner, session):
 )
 def test_durations(milliseconds, words):
     assert transcripts.duration(milliseconds) == words
+
+
+def test_what_is_folded_is_shortened_until_it_is_asked_for(as_owner, as_stranger, session):
+    output = "x" * transcripts.FOLDED + "the end"
+    append(session.pk, [entry("tool.finished", "f", part="p", tool="bash", output=output, status="completed")])
+    page = body(as_owner.get(url(session, "?after=0")))
+    assert "the end" not in page
+    assert f'hx-get="{url(session)}1/"' in page
+    whole = body(as_owner.get(f"{url(session)}1/"))
+    assert "the end</pre>" in whole
+    assert "<details open>" in whole
+    assert "Show all of it" not in whole
+    assert as_owner.get(f"{url(session)}2/").status_code == 404
+    assert as_owner.get(f"{url(session)}99999999999999999999/").status_code == 404
+    assert as_stranger.get(f"{url(session)}1/").status_code == 404
+
+
+def test_a_page_of_long_outputs_stays_small(as_owner, session):
+    long = {"tool": "bash", "title": "make", "input": {"command": "y" * 9_000}, "output": "z" * 29_000}
+    append(session.pk, [entry("tool.finished", f"f{n}", part=f"p{n}", **long) for n in range(transcripts.PAGE)])
+    assert len(as_owner.get(f"/sessions/{session.pk}/").content) < 1_000_000
+
+
+def test_a_long_prompt_is_shortened_too(as_owner, session):
+    append(session.pk, [entry("user", "u", text="w " * 50_000)])
+    assert len(as_owner.get(url(session, "?after=0")).content) < 20_000
+    assert body(as_owner.get(f"{url(session)}1/")).count("w ") >= 50_000
