@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from celery import Celery
+
 from agents.models import ServerState
 from studio import __version__
+from studio.api import health
 from tests.factories import make_run, make_server
+from tests.real.valkey import ValkeyServer
 
 
 def test_health__names_every_part_and_each_server(viewer):
@@ -35,3 +40,20 @@ def test_health__says_nothing_secret(viewer):
     text = viewer.get("/api/v1/health").content.decode()
     assert "sealed" not in text
     assert "password" not in text
+
+
+@pytest.mark.real
+def test_queue__is_counted_in_the_broker_and_unknown_without_it(monkeypatch):
+    server = ValkeyServer()
+    try:
+        server.start()
+        app = Celery("test", broker=server.url, set_as_current=False)
+        monkeypatch.setattr(health, "current_app", app)
+        assert health._jobs() == 0
+        app.send_task("studio.ping", args=["x"])
+        assert health._jobs() == 1
+        server.kill()
+        assert health._jobs() is None
+        app.close()
+    finally:
+        server.close()
