@@ -60,17 +60,18 @@ class PostgresCluster:
         options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off",
                    "synchronous_commit": "off", "full_page_writes": "off", "max_connections": 60}  # fmt: skip
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen(
-            [str(self.binaries / "postgres"), "-D", "data", *settings],
-            cwd=self.folder,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "log").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **self._as,
-        )
-        wait_until(self._answers, seconds=START_SECONDS, what=f"PostgreSQL:\n{(self.folder / 'log').read_text()}")
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(self.binaries / "postgres"), "-D", "data", *settings],
+                cwd=self.folder,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._as,
+            )
+        wait_until(self._answers, seconds=START_SECONDS, what=f"PostgreSQL; its log is {self.folder / 'log'}")
         return self
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

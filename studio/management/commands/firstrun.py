@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from agents.services import ensure_profiles, ensure_servers
+from studio.launcher.folder import DataFolder
 from studio.launcher.options import add_data_argument
 from studio.owner import ensure_owner, login_path
 from tasks.services.board import create_task
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one line of JSON with a login link's path")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        DataFolder(settings.DATA).prepare_run()
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0, clear=False)
         owner, is_new = ensure_owner()
