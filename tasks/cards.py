@@ -38,6 +38,7 @@ STATES: dict[str, tuple[str, Q]] = {
     "needs": ("Needs you", ~Q(needs="")),
     "running": ("At work", Q(run_state__in=[RunState.QUEUED, RunState.RUNNING])),
     "failed": ("Failed", Q(run_state=RunState.FAILED)),
+    "cancelled": ("Cancelled", Q(status=Status.CANCELLED)),
 }
 
 # What an empty column says: what will be there, and who acts.
@@ -122,6 +123,11 @@ class Filter:
         state = query.get("state", "")
         return cls(q=query.get("q", "").strip()[:200], state=state if state in STATES else "")
 
+    @property
+    def columns(self) -> list[Status]:
+        """The columns that are shown: what was cancelled is seen only by itself."""
+        return [Status.CANCELLED] if self.state == "cancelled" else list(BOARD_COLUMNS)
+
     def __bool__(self) -> bool:
         return bool(self.q or self.state)
 
@@ -134,7 +140,7 @@ class Filter:
 def read_board(project: Project, role: str | None, only: Filter) -> list[ColumnView]:
     """All columns with their first cards. The number of queries does not depend on the number of tasks."""
     totals = read_totals(project, only)
-    rows = {status: read_column(project, status, only) for status in BOARD_COLUMNS}
+    rows = {status: read_column(project, status, only) for status in only.columns}
     cards = card_views(project, role, [task for tasks in rows.values() for task in tasks])
     return [
         ColumnView(
@@ -145,7 +151,7 @@ def read_board(project: Project, role: str | None, only: Filter) -> list[ColumnV
             cards=[cards[task.pk] for task in rows[status]],
             needs_you=totals[status][1],
         )
-        for status in BOARD_COLUMNS
+        for status in only.columns
     ]
 
 
@@ -158,7 +164,7 @@ def read_totals(project: Project, only: Filter) -> dict[str, tuple[int, bool]]:
         .annotate(total=Count("pk"), waiting=Count("pk", filter=~Q(needs="")))
     )
     found = {status: (total, waiting > 0) for status, total, waiting in rows}
-    return {status: found.get(status, (0, False)) for status in BOARD_COLUMNS}
+    return {status: found.get(status, (0, False)) for status in only.columns}
 
 
 def read_column(project: Project, status: str, only: Filter, offset: int = 0) -> list[Task]:

@@ -1,4 +1,4 @@
-"""Reading the board: what a person may see, columns of cards, and everything about one task."""
+"""Reading tasks: what a person may see, lists and searches, the queue, and everything about one task."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Case, Count, IntegerField, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Case, IntegerField, Prefetch, Q, QuerySet, Value, When
 
 from sessions_app.models import AgentSession
 from studio.kernel.errors import NotFound
-from tasks.choices import BOARD_COLUMNS, ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
+from tasks.choices import ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 from workspaces.models import MergeAttempt, Project
 from workspaces.selectors import projects_visible_to
@@ -21,20 +21,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9]{0,9}-[0-9]{1,9}")
-COLUMN_LIMIT = 50  # cards of a column that a page begins with
 
 # Queued runs begin with what is most urgent, then with what is nearest to done, then as they stand on the board.
 NEAREST_TO_DONE = [Status.AI_REVIEW, Status.IN_PROGRESS, Status.PLANNING]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the board; `total` counts what it holds in all, `tasks` are the first of them."""
-
-    status: str
-    label: str
-    total: int
-    tasks: list[Task]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +106,6 @@ def search(tasks: QuerySet[Task], q: str) -> QuerySet[Task]:
     for word in q.replace("\x00", "").split()[:10]:
         tasks = tasks.filter(Q(key__icontains=word) | Q(title__icontains=word) | Q(description__icontains=word))
     return tasks
-
-
-def board(project: Project, *, limit: int = COLUMN_LIMIT, q: str = "", cancelled: bool = False) -> list[Column]:
-    """The columns of a project's board with their first `limit` cards; the number of queries does not grow with it.
-
-    Descriptions are not read.
-    """
-    tasks = search(Task.objects.filter(project=project), q)
-    totals = dict(tasks.order_by().values_list("status").annotate(Count("pk")))
-    shown = [*BOARD_COLUMNS, Status.CANCELLED] if cancelled else BOARD_COLUMNS
-    return [
-        Column(status, str(status.label), totals.get(status, 0), column(project, status, limit=limit, q=q))
-        if status in totals
-        else Column(status, str(status.label), 0, [])
-        for status in shown
-    ]
-
-
-def column(project: Project, status: str, *, limit: int = COLUMN_LIMIT, offset: int = 0, q: str = "") -> list[Task]:
-    """Cards of one column in board order, without their descriptions."""
-    tasks = search(Task.objects.filter(project=project, status=status), q)
-    rows = tasks.defer("description").order_by("position", "number")[offset : offset + limit]
-    cards = list(rows)
-    for card in cards:
-        card.project = project  # the one given: no query for each card
-    return cards
 
 
 def queued_runs() -> QuerySet[PhaseRun]:

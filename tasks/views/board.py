@@ -18,7 +18,7 @@ from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
 from studio.models import FeedHead
 from tasks import cards
-from tasks.choices import BOARD_COLUMNS, Needs, RunState, Status
+from tasks.choices import Needs, RunState, Status
 from tasks.models import Task
 from tasks.services.board import TITLE_LIMIT, create_task
 from workspaces.models import Project
@@ -100,7 +100,7 @@ def cards_response(
 ) -> HttpResponse:
     """Cards, counts and messages for the board's script."""
     only = cards.Filter.of(request.GET)
-    rows = only.tasks(found).filter(key__in=keys, status__in=BOARD_COLUMNS).defer("description", "workspace")
+    rows = only.tasks(found).filter(key__in=keys, status__in=only.columns).defer("description", "workspace")
     views = cards.card_views(found, role, rows)
     context = {"cards": views.values(), "totals": cards.read_totals(found, only)}
     return render(request, "tasks/_cards.html", context, status=status)
@@ -110,10 +110,10 @@ def cards_response(
 def board_column(request: HttpRequest, key: str, status: str) -> HttpResponse:
     """The next cards of a column: they are appended, and the button moves on."""
     found, role = _visible(request, key)
-    if status not in BOARD_COLUMNS:
-        raise NotFound("There is no such column.")
     offset = number(request, "offset") or 0
     only = cards.Filter.of(request.GET)
+    if status not in only.columns:
+        raise NotFound("There is no such column.")
     rows = cards.read_column(found, status, only, offset)
     views = cards.card_views(found, role, rows)
     context = {
@@ -202,8 +202,8 @@ def _create_context(found: Project, role: str | None) -> dict[str, Any]:
 def _current(request: HttpRequest, columns: list[cards.ColumnView]) -> str:
     """The column that a phone shows first: the one asked for, else where somebody is needed, else the first with cards."""
     asked = request.GET.get("column", "")
-    if asked in BOARD_COLUMNS:
+    if asked in [column.status for column in columns]:
         return asked
     waiting = [column.status for column in columns if column.needs_you]
     filled = [column.status for column in columns if column.total and column.status != Status.DONE]
-    return next(iter(waiting + filled), Status.TODO.value)
+    return next(iter(waiting + filled), columns[0].status)

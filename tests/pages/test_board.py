@@ -44,7 +44,7 @@ def test_the_board_shows_seven_columns_and_no_cancelled_task(as_owner, project):
         assert f">{label}</h2>" in page
     assert "Say goodbye" in page
     assert "Given up" not in page
-    assert "Cancelled" not in page
+    assert ">Cancelled</h2>" not in page
 
 
 def test_a_member_sees_it_and_a_stranger_learns_nothing(as_viewer, as_stranger, project):
@@ -133,6 +133,17 @@ def test_the_filter_shows_what_needs_somebody(as_owner, project):
     assert "Waits" in page
     assert "Rests" not in page
     assert "Rests" in body(as_owner.get(BOARD, {"state": "what?"}))
+
+
+def test_what_was_cancelled_is_seen_by_itself(as_owner, project):
+    gone = factories.make_task(project, title="Given up", status=Status.CANCELLED)
+    factories.make_task(project, title="Still here")
+    page = body(as_owner.get(BOARD, {"state": "cancelled"}))
+    assert "Given up" in page
+    assert "Still here" not in page
+    assert ">Planning</h2>" not in page
+    assert "Given up" in body(as_owner.get(f"{BOARD}cards/", {"key": gone.key, "state": "cancelled"}))
+    assert as_owner.get(f"{BOARD}cancelled/", {"state": "cancelled"}).status_code == 200
 
 
 def test_an_empty_board_teaches(as_owner, project):

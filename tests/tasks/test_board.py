@@ -5,7 +5,6 @@ import pytest
 from studio.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from studio.kernel.permissions import Role
 from studio.models import FeedEvent
-from tasks import selectors
 from tasks.choices import Phase, RunPhaseState, RunState, Status
 from tasks.models import Task
 from tasks.services.board import (
@@ -150,7 +149,11 @@ def test_edit__needs_the_role(project):
 
 
 def order(project, status=Status.TODO):
-    return [task.key for task in selectors.column(project, status)]
+    return [task.key for task in in_order(project, status)]
+
+
+def in_order(project, status=Status.TODO):
+    return project.tasks.filter(status=status).order_by("position", "number")
 
 
 def test_place__before_after_and_at_the_end(project):
@@ -171,7 +174,7 @@ def test_place__finds_room_again_and_again(project):
         place_task(actor=None, task=three, after=one)
         place_task(actor=None, task=two, after=one)
     assert order(project) == [one.key, two.key, three.key]
-    positions = [task.position for task in selectors.column(project, Status.TODO)]
+    positions = [task.position for task in in_order(project)]
     assert positions == sorted(set(positions))
 
 
