@@ -60,9 +60,9 @@ AT_WORK: dict[str, str] = {
     Phase.FIX: "Fixing",
 }
 WAITS_FOR: dict[str, str] = {
-    Needs.PLAN_APPROVAL: "Approve the plan",
-    Needs.REVIEW: "Review the change",
-    Needs.DECISION: "Decide how to go on",
+    Needs.PLAN_APPROVAL: "Approve plan",
+    Needs.REVIEW: "Review change",
+    Needs.DECISION: "Your decision",
     Needs.CONFLICT: "Merge conflict",
 }
 

@@ -15,6 +15,8 @@ class LiveTask extends HTMLElement {
       resync: (seq) => (this.#note(), seq),
     });
     document.addEventListener("acted", this); // the form that was sent may be gone already
+    // On a phone the tabs are wider than the screen.
+    this.querySelector(".tabs a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     this.addEventListener("click", this);
   }
 

@@ -194,10 +194,10 @@ def mark(status=Status.IN_PROGRESS, **fields):
 
 @pytest.mark.django_db
 def test_a_card_says_what_it_needs():
-    assert mark(Status.PLANNING_REVIEW).text == "Approve the plan"
-    assert mark(Status.REVIEW).text == "Review the change"
+    assert mark(Status.PLANNING_REVIEW).text == "Approve plan"
+    assert mark(Status.REVIEW).text == "Review change"
     assert mark(Status.REVIEW, needs=Needs.CONFLICT).tone == "amber"
-    assert mark(Status.REVIEW, needs=Needs.DECISION).text == "Decide how to go on"
+    assert mark(Status.REVIEW, needs=Needs.DECISION).text == "Your decision"
 
 
 @pytest.mark.django_db
