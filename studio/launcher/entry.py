@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from studio.launcher.down import down
 from studio.launcher.errors import LauncherError
 from studio.launcher.folder import DataFolder
-from studio.launcher.options import add_data_argument, add_up_arguments, data_folder, read_options
+from studio.launcher.options import Options, add_data_argument, add_up_arguments, data_folder, read_options
 from studio.launcher.record import read_record
 from studio.launcher.up import speaker, up
 
@@ -57,7 +57,5 @@ def _point_at_studio(arguments: Sequence[str]) -> None:
     os.environ["STUDIO_HOME"] = str(folder.root)
     record = read_record(folder.record)
     if record and record.process():
-        os.environ.setdefault("STUDIO_HOST", record.host)
-        os.environ["STUDIO_PORT"] = str(record.port)
-        os.environ.setdefault("STUDIO_URL", record.url)
-        os.environ["STUDIO_AGENT"] = "1" if record.agent else "0"
+        running = Options(data=folder.root, host=record.host, port=record.port, agent=record.agent)
+        os.environ.update(running.environment({"STUDIO_URL": record.url, **os.environ}))

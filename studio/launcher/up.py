@@ -65,11 +65,11 @@ class Launch:
         if count:
             self.say(f"Ended {count} processes that a killed start had left behind.")
         self.folder.clear()
-        self.folder.prepare_run()
         self.options = replace(self.options, port=free_port(self.options))
         given = {**self.environ, **self.options.environment(self.environ), MARK: str(self.folder.root)}
         environment = inherited(given)
         try:
+            self.folder.prepare_run()
             supervision = self._supervision(environment)
             try:
                 return self._stay(supervision, environment)
