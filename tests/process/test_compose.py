@@ -95,8 +95,9 @@ class Deployment:
         """End whatever still runs."""
         for process in self.running.values():
             if process.poll() is None:
-                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    one.kill()
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
                 process.wait()
 
 

@@ -104,7 +104,7 @@ class PostgresCluster:
         """The DATABASE_URL of a new, empty database."""
         name = f"studio_{secrets.token_hex(4)}"
         with self._connect() as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]  # a name of our own making
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgres://studio:{self.password}@127.0.0.1:{self.port}/{name}"
 
     def close(self) -> None:

@@ -21,9 +21,9 @@ from workspaces.models import Project
 pytestmark = pytest.mark.django_db
 
 
-def output(*arguments: str, **options: object) -> str:
+def output(*arguments: str) -> str:
     stream = io.StringIO()
-    call_command(*arguments, stdout=stream, **options)
+    call_command(*arguments, stdout=stream)
     return stream.getvalue().strip()
 
 
