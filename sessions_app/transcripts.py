@@ -136,9 +136,10 @@ def view(event: Event, *, whole: bool = False) -> EntryView:
         more = {"words": str(data.get("message") or data.get("text") or event.kind)}
     if not whole:
         more = shortened(more)
-    # A tool's start and end share their part; everything else has one of its own or none.
+    # A tool's start and end share their part; everything else has one of its own or none. No two sessions share an id:
+    # else the page would take one's entry for the other's when it changes from one to the other.
     part = data.get("part")
-    own = f"e-{part}" if part else f"e{event.seq}"
+    own = f"e-{part}" if part else f"n-{event.topic[-12:]}-{event.seq}"
     return EntryView(own, event.seq, event.kind.replace(".", "_"), event.at, data, html, more)
 
 

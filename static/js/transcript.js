@@ -14,9 +14,15 @@ class LiveTranscript extends HTMLElement {
   #wanted = 0; // the highest number that an event named
   #live = new Map(); // part -> its element
   #stuck = true;
+  leave = null; // ends the subscription
   #listening = new AbortController();
 
+  // A morph may put the element into the page before its attributes and its content.
   connectedCallback() {
+    queueMicrotask(() => this.isConnected && !this.leave && this.#begin());
+  }
+
+  #begin() {
     this.log = this.querySelector(".log");
     this.entries = this.querySelector(".entries");
     this.writing = this.querySelector(".writing");
@@ -40,7 +46,9 @@ class LiveTranscript extends HTMLElement {
     clearTimeout(this.#timer);
     this.#timer = 0;
     this.#listening.abort();
+    if (!this.leave) return;
     this.leave();
+    this.leave = null;
     this.dataset.cursor = this.cursor; // it may only have been moved
   }
 

@@ -207,3 +207,14 @@ def test_a_long_prompt_is_shortened_too(as_owner, session):
     append(session.pk, [entry("user", "u", text="w " * 50_000)])
     assert len(as_owner.get(url(session, "?after=0")).content) < 20_000
     assert body(as_owner.get(f"{url(session)}1/")).count("w ") >= 50_000
+
+
+def test_no_two_sessions_share_an_id(as_owner, session):
+    other = factories.make_session(session.workspace)
+    for one in (session, other):
+        append(one.pk, [entry("turn.started", "a", turn=1), entry("notice", "b", message="x")])
+    ids = [
+        set(re.findall(r'<li [^>]*id="([^"]+)"', body(as_owner.get(url(one, "?after=0"))))) for one in (session, other)
+    ]
+    assert all(len(some) == 2 for some in ids)
+    assert not ids[0] & ids[1]
