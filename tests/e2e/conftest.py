@@ -9,7 +9,7 @@ from tests.e2e.studio_process import Studio
 
 @pytest.fixture(scope="session")
 def studio():
-    running = Studio("--no-sample")
+    running = Studio()
     try:
         yield running.start()
     finally:

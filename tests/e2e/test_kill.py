@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.scripts import bash, script, write
 from tests.e2e.studio_process import Studio
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("kill")]
 
 VICTIMS = {
     "worker": ("celery", "worker"),
