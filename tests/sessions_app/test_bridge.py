@@ -90,9 +90,11 @@ def test_retry__is_noted_on_the_turn(ingest, turn):
     assert (turn.retry_note, turn.retry_at) == ("rate limited", at)
 
 
-def overdue(turn, **fields) -> str:
-    values = {"state": "running", "started_at": now(), "last_event_at": now(), **fields}
-    Turn.objects.filter(pk=turn.pk).update(**values)
+def overdue(turn, *, steps: int = 0, **ago: float | None) -> str:
+    """The reason for which the watchdog ends a running turn; moments are seconds ago, None for never."""
+    seconds = {"started_at": 0.0, "last_event_at": 0.0, **ago}
+    moments = {name: None if value is None else now() - timedelta(seconds=value) for name, value in seconds.items()}
+    Turn.objects.filter(pk=turn.pk).update(state="running", steps=steps, **moments)
     watch(turn.session.server_id)
     turn.refresh_from_db()
     return turn.abort_reason
@@ -102,19 +104,12 @@ def overdue(turn, **fields) -> str:
     ("fields", "reason"),
     [
         ({}, ""),
-        ({"started_at": now() - timedelta(seconds=61)}, "time_limit"),
+        ({"started_at": 61}, "time_limit"),
         ({"steps": 3}, ""),
         ({"steps": 4}, "step_limit"),
-        ({"started_at": now() - timedelta(seconds=40), "last_event_at": now() - timedelta(seconds=31)}, "stalled"),
-        ({"started_at": now() - timedelta(seconds=40), "last_event_at": None}, "stalled"),
-        (
-            {
-                "started_at": now() - timedelta(seconds=50),
-                "last_event_at": now() - timedelta(seconds=45),
-                "retry_at": now() + timedelta(seconds=5),
-            },
-            "",
-        ),
+        ({"started_at": 40, "last_event_at": 31}, "stalled"),
+        ({"started_at": 40, "last_event_at": None}, "stalled"),
+        ({"started_at": 40, "last_event_at": 35, "retry_at": -20}, ""),
     ],
 )
 def test_watch__ends_what_passes_a_limit(turn, fields, reason):
