@@ -68,6 +68,10 @@ format: setup-dev  ## rewrite the code as ruff wants it
 bench: setup-dev  ## what the studio costs on top of the agent; ARGS="--pairs 20"
 	$(BIN)/python -m bench.pipeline $(ARGS)
 
+.PHONY: screenshots
+screenshots: setup-dev  ## make the README's pictures anew, from the browser test
+	STUDIO_PICTURES=docs/images $(BIN)/pytest -q tests/e2e/test_browser.py -k sample_task
+
 .PHONY: lock
 lock:  ## rewrite requirements*.txt after a change of pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv, the only command here that does." >&2; exit 1; }

@@ -54,7 +54,6 @@ INSTALLED_APPS = [
     "channels",
     "django_fsm",
     "django_htmx",
-    "django_filters",
     "django_structlog",
     "rest_framework",
     "knox",
