@@ -242,7 +242,7 @@ def test_a_checkout_without_git_is_not_taken_for_a_part_of_the_folder_above(work
     make_repository(above) if not (above / ".git").exists() else None
     try:
         (checkout / ".git").unlink()
-        with pytest.raises(GitError):
+        with pytest.raises(GitError, match="not a git repository"):
             git_checkout.commit_all(checkout, "studio/demo-1", "m", git_checkout.Person("a", "a@b"))
     finally:
         shutil.rmtree(above / ".git")

@@ -224,16 +224,32 @@ def test_diff__a_persons_settings_do_not_change_it(workspace, checkout, reposito
     assert not list(tmp_path.glob("*-ran"))
 
 
-def test_diff__a_file_changed_in_the_same_instant_as_the_index(workspace, checkout):
-    """git trusts time stamps; one that is as young as the index proves nothing."""
-    for number in range(5):
-        path = checkout / "lib" / "two.txt"
-        path.write_text(f"a{number}\n")
-        git(checkout, "add", "-A")
-        at = path.stat().st_mtime_ns
-        path.write_text(f"b{number}\n")
-        os.utime(path, ns=(at, at))
-        assert ("added", None, 1, f"b{number}") in lines(one(workspace, "lib/two.txt"))
+def test_diff__a_file_changed_in_the_same_instant_as_the_index(workspace, checkout, repository):
+    """git trusts time stamps; one that is as young as the index proves nothing, in the copy of the index too."""
+    git(repository, "config", "core.trustctime", "false")
+    path = checkout / "lib" / "two.txt"
+    at = path.stat().st_mtime_ns - 10 * 10**9
+    os.utime(path, ns=(at, at))
+    git(checkout, "update-index", "--refresh")
+    os.utime(repository / ".git" / "worktrees" / checkout.name / "index", ns=(at, at))
+    path.write_text("TWO\n")
+    os.utime(path, ns=(at, at))
+    assert lines(one(workspace, "lib/two.txt")) == [("removed", 1, None, "two"), ("added", None, 1, "TWO")]
+
+
+def test_diff__while_files_come_and_go(workspace, checkout, monkeypatch):
+    """A file that vanishes between being listed and being read does not hide the others."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (checkout / name).write_text("x\n")
+    real = git_changes.listed
+
+    def vanish(paths):
+        raw = real(paths)
+        (checkout / "b.txt").unlink(missing_ok=True)
+        return raw
+
+    monkeypatch.setattr(git_changes, "listed", vanish)
+    assert [file.path for file in diff_for(workspace).files] == ["a.txt", "c.txt"]
 
 
 def test_diff__unmerged_files_once(workspace, checkout, repository, commit):
@@ -244,7 +260,10 @@ def test_diff__unmerged_files_once(workspace, checkout, repository, commit):
     with pytest.raises(Exception, match="merge"):
         git(checkout, "merge", "-q", "trunk")
     before = git(checkout, "status", "--porcelain")
-    assert [file.path for file in diff_for(workspace).files] == ["app.py"]
+    (file,) = diff_for(workspace).files
+    assert (file.path, file.status, file.old_mode, file.new_mode) == ("app.py", "modified", "100644", "100644")
+    assert (file.additions, file.deletions) == (5, 1)
+    assert ("added", None, 1, "<<<<<<< HEAD") in lines(file)
     assert git(checkout, "status", "--porcelain") == before
 
 

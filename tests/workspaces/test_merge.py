@@ -166,6 +166,17 @@ def test_rebase__would_lose_what_a_merge_commit_decided(workspace, repository, c
     assert (repository / "app.py").read_text() == "both\n"
 
 
+def test_rebase__would_lose_what_was_changed_in_a_merge_without_conflict(workspace, repository, moved_trunk):
+    work(workspace, {"a.txt": "1\n"})
+    moved_trunk()
+    git(workspace.path, "merge", "-q", "--no-commit", "--no-ff", "trunk")
+    work(workspace, {"app.py": "only in the merge\n"})
+    attempt = merge(workspace, "rebase")
+    assert (attempt.state, "use merge or squash" in attempt.error) == ("refused", True)
+    assert merge(workspace, "squash").state == "merged"
+    assert (repository / "app.py").read_text() == "only in the merge\n"
+
+
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
 def test_conflict__names_the_files_and_moves_nothing(workspace, repository, commit, settled, how):
     work(workspace, {"app.py": "mine\n", "ünd.txt": "mine\n", "fine.txt": "fine\n"})
@@ -510,7 +521,7 @@ def test_crash__the_next_call_finishes_and_merges_once(
     for _ in range(2):
         run_merge(attempt.pk)
     attempt.refresh_from_db()
-    assert attempt.state == "merged", attempt.error
+    assert (attempt.state, attempt.target_before) == ("merged", before), attempt.error
     assert git(repository, "rev-list", "--count", "--first-parent", f"{before}..trunk") == "1\n"
     assert clean_at(repository)
     assert settled == [attempt.pk]

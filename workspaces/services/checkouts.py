@@ -102,11 +102,14 @@ def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
     )
 
 
+def _may_be_made(vcs: Vcs, repository: Path, path: Path) -> bool:
+    return vcs.owns_checkout(repository, path) or vcs.is_unfinished(repository, path)
+
+
 def _make(row: Workspace) -> None:
     """Make the checkout of `row` and say so in the row. One that was ready once is never deleted to be made again."""
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
-    known = vcs.owns_checkout(repository, path) or vcs.is_unfinished(repository, path)
-    if row.state == WorkspaceState.READY and path.exists() and not known:
+    if row.state == WorkspaceState.READY and path.exists() and not _may_be_made(vcs, repository, path):
         raise Upstream(f"{readable(path)} no longer belongs to its repository. Move it away, then try again.")
     if row.state == WorkspaceState.FAILED:
         Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")

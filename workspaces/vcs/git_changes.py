@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workspaces.vcs.base import ChangedFile, Changes
-from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, name, names
+from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, line, listed, name, names
 
 PATCH_LIMIT = 24 * 1024 * 1024  # bytes of all patches of one change
+TRIES = 5
 BIG_FILE = "core.bigFileThreshold=2m"  # a larger file is named and not compared, as if it were binary
 
 STATUS = {
@@ -39,22 +40,22 @@ def _scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]
             # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
             shutil.copy2(original, copy)
         env = {"GIT_INDEX_FILE": str(copy)}
-        unmerged = git(checkout, "diff-files", "--name-only", "--diff-filter=U", "-z", env=env).stdout
-        if unmerged:
-            _add(checkout, env, unmerged, "--all")
-        others = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z", env=env).stdout)
-        untracked = [path for path in others if not path.endswith("/")]
-        if untracked:
-            _add(checkout, env, listed(untracked), "--intent-to-add")
+        nested = _add_untracked(checkout, env)
         git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
-        yield env, [path for path in others if path.endswith("/")]
+        yield env, nested
 
 
-def _add(checkout: Path, env: Mapping[str, str], paths: bytes, option: str) -> None:
-    """`git add` of exactly these files; one that vanishes meanwhile is passed over."""
-    options = (option, "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+def _add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
+    """Make the scratch index know the untracked files by name; no content is stored. The repositories among them."""
+    options = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
     literal = {**env, "GIT_LITERAL_PATHSPECS": "1"}
-    git(checkout, "add", *options, given=paths, env=literal, ok=(0, 1, 128), timeout=LONG_TIMEOUT)
+    for _ in range(TRIES):
+        others = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z", env=env).stdout)
+        files = listed(path for path in others if not path.endswith("/"))
+        # 128: a file vanished since it was listed, because somebody is at work here. 1: one cannot be read.
+        if not files or git(checkout, *options, given=files, env=literal, ok=(0, 1, 128)).code != 128:
+            return [path for path in others if path.endswith("/")]
+    raise GitError("Files come and go too fast in the checkout to compare it.", transient=True)
 
 
 def _compare(
