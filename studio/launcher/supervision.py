@@ -218,7 +218,11 @@ def _section(name: str, values: Mapping[str, object]) -> str:
 def tail(path: Path) -> str:
     """The last lines of a log, for a person who must find out why something did not start."""
     try:
-        lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    except OSError:
-        lines = []
-    return "\n".join(f"  {line}" for line in lines) or f"  (nothing in {path})"
+        return last_lines(path.read_text(errors="replace")) or f"  (nothing in {path})"
+    except OSError as error:
+        return f"  ({path}: {error.strerror})"
+
+
+def last_lines(text: str) -> str:
+    """The last lines of `text`, indented."""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-TAIL_LINES:])

@@ -22,7 +22,7 @@ from studio.launcher.options import Options, free_port, is_loopback
 from studio.launcher.parts import inherited, plan, write_plan
 from studio.launcher.readiness import READY_SECONDS, wait_ready
 from studio.launcher.record import Record, own_record, read_record, write_record
-from studio.launcher.supervision import Supervision, tail
+from studio.launcher.supervision import Supervision, last_lines
 
 LOOK_SECONDS = 0.5
 Say = Callable[[str], None]
@@ -116,23 +116,24 @@ class Launch:
     def _set_up(self, environment: Mapping[str, str]) -> dict[str, Any] | None:
         """Migrate, collect the static files, make owner and sample; None when it is to stop meanwhile."""
         self.say("  setting up the data folder")
-        log = self.folder.log / "setup.log"
         arguments = [] if self.options.sample else ["--no-sample"]
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "manage.py", "firstrun", "--json", *arguments],
-                cwd=BASE_DIR,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,  # a Ctrl-C does not tear it in the middle of a migration
-            )
-            output, _ = process.communicate()
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "firstrun", "--json", *arguments],
+            cwd=BASE_DIR,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,  # not a file: a full disk is one of the things it may have to report
+            text=True,
+            start_new_session=True,  # a Ctrl-C does not tear it in the middle of a migration
+        )
+        output, errors = process.communicate()
+        with suppress(OSError):
+            (self.folder.log / "setup.log").write_text(errors)
         if self.stop.is_set():
             return None
         if process.returncode != 0:
-            raise LauncherError(f"The data folder could not be set up:\n{tail(log)}")
+            raise LauncherError(f"The data folder could not be set up:\n{last_lines(errors)}")
         answer: dict[str, Any] = json.loads(output.splitlines()[-1])
         return answer
 

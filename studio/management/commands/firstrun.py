@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import transaction
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, transaction
 
 from agents.services import ensure_profiles, ensure_servers
 from studio.launcher.folder import DataFolder
@@ -31,17 +31,26 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one line of JSON with a login link's path")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        DataFolder(settings.DATA).prepare_run()
-        call_command("migrate", interactive=False, verbosity=0)
-        call_command("collectstatic", interactive=False, verbosity=0, clear=False)
-        owner, is_new = ensure_owner()
-        ensure_profiles()
-        if settings.STUDIO_AGENT:
-            ensure_servers()
-        if not options["no_sample"]:
-            add_sample(owner, first=is_new)
-        path = login_path(owner)
+        try:
+            path = set_up(sample=not options["no_sample"])
+        except (DatabaseError, OSError) as error:
+            # The disk, or a database that is none: one line says it; --traceback shows where.
+            raise CommandError(f"{type(error).__name__}: {error}") from error
         self.stdout.write(json.dumps({"login_path": path}) if options["json"] else f"{settings.STUDIO_URL}{path}")
+
+
+def set_up(*, sample: bool) -> str:
+    """Do all of it; the path of a login link."""
+    DataFolder(settings.DATA).prepare_run()
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0, clear=False)
+    owner, is_new = ensure_owner()
+    ensure_profiles()
+    if settings.STUDIO_AGENT:
+        ensure_servers()
+    if sample:
+        add_sample(owner, first=is_new)
+    return login_path(owner)
 
 
 def add_sample(owner: Any, *, first: bool) -> None:
