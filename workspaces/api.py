@@ -28,10 +28,11 @@ from workspaces.serializers import (
     ProjectCreateSerializer,
     ProjectEditSerializer,
     ProjectSerializer,
+    RegisteredProjectSerializer,
     WorkspaceSerializer,
     WorkspaceStatusSerializer,
 )
-from workspaces.services import diff_for, register_project, remove_project, status_for, update_project
+from workspaces.services import checkout_note, diff_for, register_project, remove_project, status_for, update_project
 
 __all__ = ["DiffSerializer", "urlpatterns"]
 
@@ -53,12 +54,14 @@ class ProjectList(GenericAPIView[Project]):
             project.role = roles[project.pk]  # type: ignore[attr-defined]  # shown by the serializer
         return self.get_paginated_response(ProjectSerializer(page, many=True).data)
 
-    @extend_schema(operation_id="projects_create", request=ProjectCreateSerializer, responses={201: ProjectSerializer})
+    @extend_schema(
+        operation_id="projects_create", request=ProjectCreateSerializer, responses={201: RegisteredProjectSerializer}
+    )
     def post(self, request: Request) -> Response:
         """Register a repository; the account becomes its owner. Its checkout may be dirty: it is not touched."""
         project = register_project(actor=request.user, **checked_body(ProjectCreateSerializer, request))
         location = {"Location": request.build_absolute_uri(f"/api/v1/projects/{project.key}")}
-        return Response(shown(request, project), status=201, headers=location)
+        return Response({**shown(request, project), "note": checkout_note(project)}, status=201, headers=location)
 
 
 class ProjectDetail(APIView):

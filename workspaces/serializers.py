@@ -31,6 +31,18 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         read_only_fields = fields
 
 
+class RegisteredProjectSerializer(ProjectSerializer):
+    """A repository that has just been registered."""
+
+    note = serializers.CharField(
+        read_only=True, allow_blank=True, help_text="What to know about its checkout, such as uncommitted files."
+    )
+
+    class Meta(ProjectSerializer.Meta):
+        fields = [*ProjectSerializer.Meta.fields, "note"]
+        read_only_fields = fields
+
+
 class ProjectCreateSerializer(StrictSerializer[Any]):
     """A repository to register."""
 

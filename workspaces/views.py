@@ -18,7 +18,7 @@ from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role
 from workspaces.diff import FileDiff
 from workspaces.selectors import project_by, require_role, workspace_visible_to
-from workspaces.services import diff_for, register_project, update_project
+from workspaces.services import checkout_note, diff_for, register_project, update_project
 
 FIELDS = ("path", "name", "key")
 SWITCHES = ("plan_approval", "auto_complete")
@@ -57,6 +57,8 @@ def register(request: HttpRequest) -> HttpResponse:
             wrong = {"field": error.detail.get("field", ""), "message": error.message, "status": status_of(error)}
         else:
             messages.success(request, f"{project.name} is registered. Write the first task.")
+            if note := checkout_note(project):
+                messages.info(request, note)
             return redirect("board", key=project.key)
     roots = configuration.STUDIO_REPOSITORY_ROOTS
     context = {

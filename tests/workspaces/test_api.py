@@ -49,6 +49,15 @@ def test_create__registers_the_repository(member, tmp_path):
         "plan_approval": True,
     }
     assert answer["Location"].endswith("/api/v1/projects/UND")
+    assert body["note"] == ""
+
+
+def test_create__says_that_a_dirty_checkout_is_not_touched(api, repository):
+    (repository / "app.py").write_text("unsaved\n")
+    note = api.post(PROJECTS, {"path": str(repository)}).json()["note"]
+    assert "app.py" in note
+    assert "never touched" in note
+    assert git(repository, "status", "--porcelain") == " M app.py\n"
 
 
 @pytest.mark.parametrize(

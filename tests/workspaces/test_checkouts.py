@@ -98,6 +98,20 @@ def test_ensure__keeps_the_reason_and_may_be_tried_again(project, monkeypatch):
     assert (again.state, again.error, again.branch) == ("ready", "", row.branch)
 
 
+def test_ensure__a_folder_that_cannot_be_made(project):
+    place = Path(settings.STUDIO_WORKSPACE_ROOT) / "DEMO"
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("in the way")
+    try:
+        with pytest.raises(Upstream) as caught:
+            ensure_workspace(project=project, label="X")
+    finally:
+        place.unlink()
+    assert caught.value.code == "workspace_failed"
+    assert Workspace.objects.get().state == "failed"
+
+
 def test_ensure__died_after_the_row(project, monkeypatch):
     wanted = uuid.uuid4()
 

@@ -644,6 +644,35 @@ def test_run__errors_that_pass_are_tried_again_then_given_up(workspace, monkeypa
         retry_merge(attempt)
 
 
+def test_run__a_merge_that_kills_its_worker_ends_all_the_same(workspace, monkeypatch, settled):
+    work(workspace, {"a.txt": "1\n"})
+    attempt = request_merge(workspace=workspace, how="merge", message="m")
+    with monkeypatch.context() as broken:
+        broken.setattr(GitVcs, "compute_merge", staticmethod(killed))
+        for _ in range(merging.MAX_ATTEMPTS):
+            with pytest.raises(Killed):
+                run_merge(attempt.pk)
+    run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    assert (attempt.state, settled) == ("failed", [attempt.pk])
+
+
+def test_run__given_up_but_the_branch_has_it(workspace, repository, monkeypatch, settled):
+    work(workspace, {"a.txt": "1\n"})
+    attempt = request_merge(workspace=workspace, how="merge", message="m")
+    advance = GitVcs.advance_branch
+
+    def advance_then_fail(*args, **options):
+        advance(*args, **options)
+        raise GitError("The disk is full.")
+
+    monkeypatch.setattr(GitVcs, "advance_branch", staticmethod(advance_then_fail))
+    run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    assert (attempt.state, settled) == ("merged", [attempt.pk])
+    assert git(repository, "rev-parse", "trunk").strip() == attempt.result_commit
+
+
 def test_run__errors_that_stay_end_it_at_once(workspace, repository, settled):
     work(workspace, {"a.txt": "1\n"})
     attempt = request_merge(workspace=workspace, how="merge", message="m")

@@ -11,11 +11,12 @@ from workspaces.services.checkouts import (
     status_for,
 )
 from workspaces.services.merges import request_merge, retry_merge, run_merge
-from workspaces.services.projects import register_project, remove_project, update_project
+from workspaces.services.projects import checkout_note, register_project, remove_project, update_project
 from workspaces.services.removal import remove_workspace, request_removal
 from workspaces.services.sweep import sweep
 
 __all__ = [
+    "checkout_note",
     "commit_left",
     "diff_for",
     "ensure_workspace",

@@ -50,11 +50,12 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
             _make(row)
     except Busy:
         raise
-    except Upstream as error:
+    except (Upstream, OSError) as error:
+        failure = error if isinstance(error, Upstream) else Upstream(f"{error.strerror}: {error.filename}")
         Workspace.objects.filter(pk=wanted, state=WorkspaceState.CREATING).update(
-            state=WorkspaceState.FAILED, error=cut(clean(error.message), ERROR_LIMIT)
+            state=WorkspaceState.FAILED, error=cut(clean(failure.message), ERROR_LIMIT)
         )
-        raise Upstream(error.message, code="workspace_failed", transient=error.transient) from error
+        raise Upstream(failure.message, code="workspace_failed", transient=failure.transient) from error
     row.refresh_from_db()
     return row
 

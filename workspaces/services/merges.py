@@ -117,6 +117,8 @@ def run_merge(attempt_id: uuid.UUID | str) -> None:
         log.info("merge_waits", attempt=str(attempt.pk))
     except Upstream as error:
         _postpone(attempt, error)
+    except OSError as error:
+        _postpone(attempt, Upstream(f"{error.strerror}: {error.filename}", transient=True))
 
 
 def _run_locked(attempt: MergeAttempt) -> None:
@@ -126,6 +128,9 @@ def _run_locked(attempt: MergeAttempt) -> None:
     if epoch is None:
         return
     attempt.refresh_from_db()
+    if attempt.attempts >= MAX_ATTEMPTS:
+        _settle(attempt, epoch, _given_up(attempt, f"It was begun {MAX_ATTEMPTS} times and never came to an end."))
+        return
     resuming = attempt.state == MergeState.COMPUTED
     fenced(MergeAttempt, attempt.pk, epoch).update(attempts=F("attempts") + 1)
     for _ in range(MAX_RACES):
@@ -237,10 +242,23 @@ def _settle(attempt: MergeAttempt, epoch: int | None, settlement: Settlement) ->
 def _postpone(attempt: MergeAttempt, error: Upstream) -> None:
     """Leave the attempt to the sweeper; end it when it failed too often, or when trying again cannot help."""
     log.warning("merge_failed", attempt=str(attempt.pk), error=error.message)
-    attempt.refresh_from_db(fields=["attempts", "lease_epoch"])
+    attempt.refresh_from_db()
     if error.transient and attempt.attempts < MAX_ATTEMPTS:
         MergeAttempt.objects.filter(pk=attempt.pk, state__in=ACTIVE).update(
             error=cut(clean(error.message), ERROR_LIMIT), lease_owner="", lease_until=None
         )
         return
-    _settle(attempt, None, Settlement(MergeState.FAILED, REFUSED, error.message))
+    _settle(attempt, None, _given_up(attempt, error.message))
+
+
+def _given_up(attempt: MergeAttempt, reason: str) -> Settlement:
+    """Failed; unless the branch has the recorded result after all."""
+    project = attempt.workspace.project
+    vcs, repository = vcs_named(project.vcs), Path(project.path)
+    try:
+        tip = vcs.tip(repository, attempt.target_branch) if attempt.state == MergeState.COMPUTED else None
+        if tip is not None and vcs.contains(repository, tip, attempt.result_commit):
+            return Settlement(MergeState.MERGED)
+    except Upstream as error:
+        log.warning("merge_not_looked_up", attempt=str(attempt.pk), error=error.message)
+    return Settlement(MergeState.FAILED, REFUSED, reason)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from studio.kernel.errors import Conflict, Invalid
+from studio.kernel.errors import Conflict, Invalid, Upstream
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean, cut
 from workspaces.models import Project, ProjectMembership, Workspace, WorkspaceState
@@ -19,7 +19,7 @@ from workspaces.selectors import require_role
 from workspaces.services.removal import remove_workspace
 from workspaces.signals import removing_project
 from workspaces.vcs import SYSTEMS, vcs_named
-from workspaces.vcs.base import Repository
+from workspaces.vcs.base import Repository, readable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME_LENGTH = 120
 KEY_LENGTH = 10
 PATH_LENGTH = 1_000
+FILES_NAMED = 5
 TRIES = 5  # for a generated key that somebody else takes at the same moment
 KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}")
 # What can be changed after the registration. The key stays: the ids of tasks begin with it.
@@ -46,6 +47,21 @@ def register_project(
     found = SYSTEMS["git"].find(root)
     chosen = _checked_name(name) if name and name.strip() else clean(root.name)[:NAME_LENGTH] or "Repository"
     return create_project(actor=actor, found=found, name=chosen, key=_checked_key(key) if key and key.strip() else None)
+
+
+def checkout_note(project: Project) -> str:
+    """What a person should know about the project's own checkout; empty when there is nothing uncommitted in it."""
+    try:
+        dirty = vcs_named(project.vcs).dirty_files(Path(project.path))
+    except Upstream:
+        return ""  # whatever is wrong there says itself where it matters
+    if not dirty:
+        return ""
+    files = ", ".join(readable(path) for path in dirty[:FILES_NAMED]) + (" …" if len(dirty) > FILES_NAMED else "")
+    return (
+        f"The checkout has changes that are not committed ({files}). They are never touched: tasks start from the last "
+        f"commit of {project.default_branch}, and a finished task is merged into it once the checkout is clean."
+    )
 
 
 def create_project(

@@ -46,7 +46,6 @@ class Repository:
     root: Path
     default_branch: str
     head: str
-    dirty: list[str]  # some files of its own checkout that are not committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +134,10 @@ class Vcs(Protocol):
 
     def find(self, path: Path) -> Repository:
         """The repository whose work tree's root is `path`. Raises Invalid with a sentence when it cannot be used."""
+        ...
+
+    def dirty_files(self, checkout: Path) -> list[str]:
+        """Tracked files that differ from the last commit, staged or not."""
         ...
 
     def store(self, repository: Path) -> Path:

@@ -11,6 +11,7 @@ class GitVcs:
     name = "git"
 
     find = staticmethod(git_inspect.find)
+    dirty_files = staticmethod(git_inspect.dirty_files)
     store = staticmethod(git_inspect.store)
     tip = staticmethod(git_inspect.tip)
     identity = staticmethod(git_inspect.identity)

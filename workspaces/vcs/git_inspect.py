@@ -8,8 +8,6 @@ from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
 from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
 
-DIRTY_SHOWN = 20
-
 # Files and folders in a checkout's git folder that say what was begun there and not ended.
 OPERATIONS = {
     "rebase-merge": "rebase",
@@ -44,7 +42,7 @@ def find(path: Path) -> Repository:
             f"{readable(path)} is not on a branch (its HEAD is detached), so it is unclear where finished work should go. "
             "Check out the branch that tasks start from (git switch BRANCH), then register it.",
         )
-    return Repository(path, name(branch.strip()).removeprefix("refs/heads/"), head, dirty_files(path)[:DIRTY_SHOWN])
+    return Repository(path, name(branch.strip()).removeprefix("refs/heads/"), head)
 
 
 def _require_root(path: Path) -> None:
