@@ -171,6 +171,14 @@ def test_register__unreadable(tmp_path):
     assert caught.value.code == "path_unreadable"
 
 
+def test_register__names_that_no_database_takes(owner, tmp_path):
+    folder = make_repository(tmp_path / os.fsdecode(b"bad\xff"))
+    (tmp_path / "link").symlink_to(folder)
+    assert refusal(owner, tmp_path / "link").code == "path_invalid"
+    odd = make_repository(tmp_path / "odd", branch=os.fsdecode(b"bad\xff"))
+    assert refusal(owner, odd).code == "branch_invalid"
+
+
 def test_register__twice(owner, project, repository, tmp_path):
     (tmp_path / "link").symlink_to(repository)
     for path in (repository, tmp_path / "link"):

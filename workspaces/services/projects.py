@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME_LENGTH = 120
 KEY_LENGTH = 10
 PATH_LENGTH = 1_000
+BRANCH_LENGTH = 250
 FILES_NAMED = 5
 TRIES = 5  # for a generated key that somebody else takes at the same moment
 KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}")
@@ -45,6 +46,10 @@ def register_project(
     """
     root = resolve_path(path)
     found = SYSTEMS["git"].find(root)
+    if found.default_branch != clean(found.default_branch) or len(found.default_branch) > BRANCH_LENGTH:
+        raise _refuse(
+            "branch_invalid", f"The name of the branch that {root} is on cannot be stored; rename the branch."
+        )
     chosen = _checked_name(name) if name and name.strip() else clean(root.name)[:NAME_LENGTH] or "Repository"
     return create_project(actor=actor, found=found, name=chosen, key=_checked_key(key) if key and key.strip() else None)
 
@@ -115,6 +120,8 @@ def resolve_path(given: str) -> Path:
         )
     try:
         path = path.resolve()
+        if str(path) != clean(path) or len(str(path)) > PATH_LENGTH:
+            raise _refuse("path_invalid", f"“{cut(clean(text), 200)}” leads to a folder whose name cannot be stored.")
         _require_allowed(path)
         if not path.exists():
             raise _refuse("path_missing", f"{clean(path)} does not exist on the machine that runs the studio.")
@@ -187,7 +194,7 @@ def update_project(*, actor: AbstractBaseUser | AnonymousUser, project: Project,
         fields["name"] = _checked_name(str(fields["name"]))
     branch = fields.get("default_branch")
     if branch is not None and branch != project.default_branch:
-        known = isinstance(branch, str) and branch == clean(branch).strip() and 0 < len(branch) <= 250
+        known = isinstance(branch, str) and branch == clean(branch).strip() and 0 < len(branch) <= BRANCH_LENGTH
         if not known or vcs_named(project.vcs).tip(Path(project.path), branch) is None:
             raise Invalid(
                 f"{project.name} has no branch called “{cut(clean(branch), 100)}”.", detail={"field": "default_branch"}
