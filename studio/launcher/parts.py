@@ -16,8 +16,8 @@ from studio.launcher.options import Options
 from studio.launcher.valkey import find_server, write_config
 
 BASIC = (
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS",
+    "PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CONFIG_HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ",
+    "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS",
 )  # fmt: skip
 # What settings.py reads; *_FILE variants name files that hold a secret.
 SETTINGS = tuple(
@@ -25,13 +25,13 @@ SETTINGS = tuple(
     for name in (
         "SECRET_KEY", "VALKEY_PASSWORD", "DATABASE_URL", "REDIS_URL", "STUDIO_HOME", "STUDIO_HOST", "STUDIO_PORT",
         "STUDIO_URL", "STUDIO_INTERNAL_URL", "STUDIO_ALLOWED_HOSTS", "STUDIO_TRUSTED_ORIGINS",
-        "STUDIO_REPOSITORY_ROOTS", "STUDIO_DEBUG", "STUDIO_LOG_JSON", "STUDIO_LOG_LEVEL", "STUDIO_AGENT",
+        "STUDIO_REPOSITORY_ROOTS", "STUDIO_DEBUG", "STUDIO_LOG_JSON", "STUDIO_LOG_LEVEL", "STUDIO_AGENT", "STUDIO_API_RATE",
         "OPENCODE_URL", "OPENCODE_USERNAME", "OPENCODE_PASSWORD", "OPENCODE_BIN", "OPENCODE_PASS_ENV",
         "OPENCODE_PRACTICE",
     )
     for suffix in ("", "_FILE")
 )  # fmt: skip
-USER_FOLDERS = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "OPENCODE_CONFIG")
+USER_FOLDERS = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "OPENCODE_CONFIG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _worker(options: Options) -> Part:
         "studio.celery", "worker", "-Q", "celery", "-c", str(options.workers), "--without-gossip", "--without-mingle"
     )
     # QUIT is Celery's soft shutdown: running jobs get a few seconds, and what is cut off is delivered again.
-    return Part("worker", argv, (*BASIC, *SETTINGS, "SSH_AUTH_SOCK"), stage=2, stop_signal="QUIT", stop_seconds=9)
+    return Part("worker", argv, (*BASIC, *SETTINGS), stage=2, stop_signal="QUIT", stop_seconds=9)
 
 
 def _web(options: Options) -> Part:

