@@ -36,7 +36,7 @@ USER_FOLDERS = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "OPENCODE_C
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One supervised process (studio.launcher.child becomes it). Parts start in the order of their stages and stop in the opposite one."""
+    """One supervised process, which `studio.launcher.child` becomes. Parts start by stage, and stop the other way round."""
 
     name: str
     argv: tuple[str, ...]
