@@ -29,7 +29,7 @@ class Busy(Upstream):
 @contextmanager
 def held(name: str, *, patience: float) -> Iterator[None]:
     """Hold the lock called `name`. Raises Busy when it is not free within `patience` seconds. Not reentrant."""
-    path = Path(settings.DATA) / "run" / "locks" / f"{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+    path = Path(settings.DATA) / "locks" / f"{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
     with path.open("w") as handle:

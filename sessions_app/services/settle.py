@@ -26,7 +26,8 @@ MAX_RESUMES = 5
 # A prompt that was just accepted may not be visible yet; only after this long is its absence believed.
 SETTLING_IN = timedelta(seconds=5)
 # Reasons for which the studio itself ended a turn; any other abort was a person's.
-WATCHDOG_CODES = {"stalled", "time_limit", "step_limit"}
+WATCHDOG_CODES = {"stalled", "time_limit", "step_limit", "provider_error"}
+NO_ANSWER = "It answered several times in a row without any content."
 
 
 def settle(
@@ -104,7 +105,8 @@ def _ended(turn: Turn, view: TurnView) -> None:
     outcome = TurnOutcome(view.state)
     code, message = view.error_code, view.error_message
     if outcome == TurnOutcome.ABORTED and turn.abort_reason in WATCHDOG_CODES:
-        outcome, code, message = TurnOutcome.FAILED, turn.abort_reason, ""
+        outcome, code = TurnOutcome.FAILED, turn.abort_reason
+        message = NO_ANSWER if code == "provider_error" else ""
     elif outcome == TurnOutcome.ABORTED:
         code = code or "aborted"
     settle(turn.pk, outcome, error_code=code, error_message=message, result_text=view.result_text)

@@ -19,7 +19,7 @@ from agents.backend import (
     PermissionAsked,
     Retrying,
 )
-from sessions_app import selectors
+from sessions_app import log, selectors
 from sessions_app.bridge.ingest import Ingest
 from sessions_app.bridge.watchdogs import watch
 from sessions_app.models import Turn
@@ -88,6 +88,19 @@ def test_retry__is_noted_on_the_turn(ingest, turn):
     ingest.take([Retrying("ses_a", 1, "rate limited", at)])
     turn.refresh_from_db()
     assert (turn.retry_note, turn.retry_at) == ("rate limited", at)
+
+
+def test_watch__a_provider_that_answers_with_nothing_is_ended_early(turn, session):
+    """An endless loop of empty answers is the provider's fault, not a profile's limit."""
+    Turn.objects.filter(pk=turn.pk).update(max_steps=25)
+    assert overdue(turn, steps=4) == ""
+    assert overdue(turn, steps=5) == "provider_error"
+
+
+def test_watch__many_steps_with_content_go_on(turn, session):
+    Turn.objects.filter(pk=turn.pk).update(max_steps=25)
+    log.append(session.pk, [entry("said")])
+    assert overdue(turn, steps=20) == ""
 
 
 def overdue(turn, *, steps: int = 0, **ago: float | None) -> str:

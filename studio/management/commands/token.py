@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from knox.models import get_token_model
 
 from studio.kernel.errors import StudioError
@@ -33,5 +35,9 @@ class Command(BaseCommand):
             owner = find_owner()
         except StudioError as error:
             raise CommandError(error.message) from error
+        except OperationalError as error:
+            raise CommandError(
+                f"No studio is set up in {settings.DATA}: start it with make run, or name its folder with --data."
+            ) from error
         _, token = get_token_model().objects.create(user=owner, prefix=f"{begin}-")  # type: ignore[no-untyped-call]  # knox has no types
         self.stdout.write(token)
