@@ -29,7 +29,8 @@ def folder(tmp_path):
     folder = DataFolder(tmp_path / "data")
     folder.prepare()
     folder.prepare_run()
-    return folder
+    yield folder
+    folder.clear()
 
 
 def planned(folder, *, environ=None, **asked):
@@ -132,6 +133,7 @@ def test_valkey__configuration_is_private_and_keeps_nothing_on_disk(tmp_path):
     text = path.read_text()
     assert 'save ""' in text
     assert "\nport 0\n" in f"\n{text}"
+    folder.clear()
     assert 'a \\"quoted\\" \\\\ folder' in text
 
 

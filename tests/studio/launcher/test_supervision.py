@@ -50,6 +50,7 @@ def supervise(tmp_path):
     yield open_with
     for supervision in opened:
         supervision.stop()
+    folder.clear()
 
 
 def staying(name, log, **how):
@@ -125,3 +126,4 @@ def test_open__reports_a_supervisor_that_does_not_start(tmp_path):
     with pytest.raises(LauncherError, match="supervisor did not start"):
         Supervision(folder, [broken]).open(inherited(os.environ))
     assert Path(folder.log / "supervisord.err").stat().st_size > 0
+    folder.clear()
