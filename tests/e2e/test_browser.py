@@ -118,7 +118,6 @@ def test_story__sample_task_from_start_to_merge_on_two_browsers(studio, browse):
         page.get_by_role("tab", name=re.compile("^Plan"))
     ).first.click()
     expect(page.locator(".md").first).to_be_visible()
-    picture(page, "plan")
     page.get_by_role("button", name="Approve the plan").click()
     page.get_by_role("link", name="Transcript").or_(page.get_by_role("tab", name="Transcript")).first.click()
     expect(page.locator(".e-tool_finished").first).to_be_visible(timeout=LONG)
