@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -24,6 +25,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def mortal(signal_name: str = "KILL") -> list[str]:
+    """What to put before a command so that it ends with this test process, however that ends; nothing outside Linux."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", signal_name] if setpriv else []
 
 
 def wait_until(check: Callable[[], object], *, seconds: float, what: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.real.parts import free_port, missing, wait_until
+from tests.real.parts import free_port, missing, mortal, wait_until
 
 START_SECONDS = 60.0
 ACCOUNT = "postgres"  # PostgreSQL refuses to run as root; Debian's package brings this account
@@ -62,7 +62,7 @@ class PostgresCluster:
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [str(self.binaries / "postgres"), "-D", "data", *settings],
+                [*mortal("QUIT"), str(self.binaries / "postgres"), "-D", "data", *settings],
                 cwd=self.folder,
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,

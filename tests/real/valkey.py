@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from studio.launcher.valkey import find_server
-from tests.real.parts import free_port, wait_until
+from tests.real.parts import free_port, mortal, wait_until
 
 START_SECONDS = 20.0
 
@@ -34,7 +34,7 @@ class ValkeyServer:
         config = self.folder / "valkey.conf"
         config.write_text("\n".join([*lines, ""]))
         self._process = subprocess.Popen(
-            [str(find_server()), str(config)],
+            [*mortal(), str(find_server()), str(config)],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
