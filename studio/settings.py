@@ -222,6 +222,8 @@ SPECTACULAR_SETTINGS = {
         "RunPhaseState": "tasks.choices.RunPhaseState",
         "FindingState": "tasks.choices.FindingState",
         "TurnState": "sessions_app.models.TurnState",
+        "AgentRole": "agents.models.AgentRole",
+        "ProjectRole": "studio.kernel.permissions.Role",
     },
 }
 
