@@ -29,8 +29,9 @@ class Busy(Upstream):
 @contextmanager
 def held(name: str, *, patience: float) -> Iterator[None]:
     """Hold the lock called `name`. Raises Busy when it is not free within `patience` seconds. Not reentrant."""
-    path = Path(settings.DATA) / "locks" / f"{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = Path(settings.DATA) / "run" / "locks" / f"{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+    for folder in (path.parent.parent, path.parent):  # `parents=True` would leave the upper one open to others
+        folder.mkdir(mode=0o700, exist_ok=True)
     deadline = time.monotonic() + patience
     with path.open("w") as handle:
         while True:

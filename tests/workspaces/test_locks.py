@@ -36,7 +36,7 @@ def test_held__is_given_back_after_an_error():
 
 
 def test_held__a_killed_holder_does_not_keep_it():
-    folder = settings.DATA / "locks"
+    folder = settings.DATA / "run" / "locks"
     before = set(folder.iterdir()) if folder.exists() else set()
     with held("killed", patience=0):
         (path,) = set(folder.iterdir()) - before
