@@ -1,53 +1,24 @@
-"""Sessions with an agent, their turns, and the log of what happened in them."""
+"""A turn: one prompt and the agent's work on it."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from agents.models import AgentRole, AgentServer
+from sessions_app.models.session import AgentSession
 from studio.kernel.claim import Claimable
 from studio.kernel.ids import new_id
-from workspaces.models import Project, Workspace
-
-
-class AgentSession(models.Model):
-    """A durable conversation with an agent in one workspace. Its row is the lock under which events are numbered."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="sessions")
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="sessions")
-    server = models.ForeignKey(AgentServer, on_delete=models.PROTECT, related_name="sessions")
-    role = models.CharField(max_length=20, choices=AgentRole)
-    title = models.CharField(max_length=200)
-    external_id = models.CharField(max_length=80, blank=True, help_text="The session's id on the server.")
-    directory = models.CharField(max_length=1000)
-    agent = models.CharField(max_length=80)
-    model = models.CharField(max_length=200, blank=True)
-    last_seq = models.PositiveBigIntegerField(default=0, editable=False)
-    cost = models.DecimalField(max_digits=12, decimal_places=6, default=0)  # US dollars
-    tokens_input = models.PositiveBigIntegerField(default=0)
-    tokens_output = models.PositiveBigIntegerField(default=0)
-    tokens_reasoning = models.PositiveBigIntegerField(default=0)
-    tokens_cached = models.PositiveBigIntegerField(default=0)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["server", "external_id"], condition=~models.Q(external_id=""), name="session_external_id_once"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.title
 
 
 class TurnState(models.TextChoices):
-    """admitted -> dispatching -> running -> settled. Nothing leaves `settled`."""
+    """admitted -> dispatching -> running -> settled. Nothing leaves `settled`.
+
+    `unknown`: the server's data of the turn is gone, so nobody can say how it ended; a person retries or abandons it.
+    """
 
     ADMITTED = "admitted"
     DISPATCHING = "dispatching"
     RUNNING = "running"
+    UNKNOWN = "unknown"
     SETTLED = "settled"
 
 
@@ -70,6 +41,14 @@ class Turn(Claimable):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="turns")
     number = models.PositiveIntegerField()
+    continues = models.OneToOneField(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="successor",
+        help_text="Opened by its end.",
+    )
     state = models.CharField(max_length=12, choices=TurnState, default=TurnState.ADMITTED)
     outcome = models.CharField(max_length=12, choices=TurnOutcome, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
@@ -89,6 +68,10 @@ class Turn(Claimable):
     resumes = models.PositiveSmallIntegerField(
         default=0, help_text="How often it was sent again after a server's death."
     )
+    retries = models.PositiveSmallIntegerField(default=0, help_text="Automatic tries after an error.")
+    retry_code = models.CharField(max_length=40, blank=True, help_text="The error after which it is tried again.")
+    # The last answer of an earlier try: while no other follows it, the present try has not begun.
+    answered_until = models.CharField(max_length=80, blank=True)
     next_try_at = models.DateTimeField(null=True, blank=True)
     server_boot = models.CharField(max_length=64, blank=True)
     abort_requested_at = models.DateTimeField(null=True, blank=True)
@@ -99,6 +82,9 @@ class Turn(Claimable):
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     last_event_at = models.DateTimeField(null=True, blank=True)
+    # Waiting for a person or for the time of the next try is neither silence nor work.
+    waiting_since = models.DateTimeField(null=True, blank=True)
+    waited_seconds = models.FloatField(default=0)
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -112,23 +98,3 @@ class Turn(Claimable):
 
     def __str__(self) -> str:
         return f"turn {self.number} of {self.session_id}"
-
-
-class SessionEvent(models.Model):
-    """One entry of a session's log, numbered without a gap. `upstream_key` makes a replay harmless."""
-
-    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="events")
-    seq = models.PositiveBigIntegerField()
-    kind = models.CharField(max_length=30)
-    upstream_key = models.CharField(max_length=160)
-    data = models.JSONField(default=dict)
-    at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["session", "seq"], name="session_event_seq_once"),
-            models.UniqueConstraint(fields=["session", "upstream_key"], name="session_event_upstream_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.session_id} #{self.seq} {self.kind}"
