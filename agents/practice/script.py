@@ -7,15 +7,15 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agents.practice.conversation import Conversation
+from agents.practice.conversation import BLOCK, Conversation
 from agents.practice.samples import DEFAULT, SAMPLES
 
 PHASES = ("planning", "implementation", "review", "fix")
 FAULTS = ("status", "hang", "drop", "rubbish", "html", "no_finish")
-BLOCK = re.compile(r"^```practice[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FINDINGS = re.compile(r"^<findings>$(.*?)^</findings>$", re.DOTALL | re.MULTILINE)
 FINDING_NUMBER = re.compile(r"^#(\d+) \[", re.MULTILINE)
 DEFAULT_CHUNK = 24  # characters
+HEARD = 200  # characters of a message that are repeated in the answer
 LAST_WORDS = "The script for this phase has nothing more to do."
 
 SUBMIT_PLAN = "studio_submit_plan"
@@ -66,14 +66,21 @@ def answer_for(conversation: Conversation) -> Answer:
     try:
         answers = _answers(conversation)
     except ScriptError as error:
-        return Answer(text=f"The practice script in the task's description cannot be followed: {error}")
+        return Answer(text=f"The practice script cannot be followed: {error}")
     step = conversation.step
     if conversation.studio_failed and 0 < step <= len(answers) and answers[step - 1].prose:
         return replace(answers[step - 1], text=answers[step - 1].prose, calls=(), fault=None, reasoning="")
-    return answers[step] if step < len(answers) else Answer(text=LAST_WORDS)
+    answer = answers[step] if step < len(answers) else Answer(text=LAST_WORDS)
+    if conversation.unanswered and conversation.own_steps is None:
+        return replace(answer, text=f"I read: {conversation.message.strip()[:HEARD]}\n\n{answer.text}".strip())
+    return answer
 
 
 def _answers(conversation: Conversation) -> list[Answer]:
+    if conversation.own_steps is not None:
+        return [
+            answer for step in conversation.own_steps for answer in _expand(_filled(step, conversation), conversation)
+        ]
     rounds = _script(conversation).get(conversation.phase, DEFAULT.get(conversation.phase, []))
     if not isinstance(rounds, list) or not all(isinstance(steps, list) for steps in rounds):
         raise ScriptError(f"{conversation.phase!r} must be a list of rounds, each a list of steps")

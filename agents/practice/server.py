@@ -22,6 +22,7 @@ from agents.practice.script import Answer, Fault, answer_for
 
 MODEL = "practice"
 BODY_LIMIT = 64 * 1024 * 1024  # bytes
+MESSAGE_LOGGED = 200  # characters of a person's message
 SMALL_TALK = "This is the studio's practice model: it follows scripts and does not think."
 
 
@@ -78,6 +79,7 @@ class PracticeServer(ThreadingHTTPServer):
             "phase": about.phase if about else "",
             "round": about.round if about else 0,
             "step": about.step if about else 0,
+            "message": about.message[:MESSAGE_LOGGED] if about else "",
             "outcome": outcome,
             "tools": [call.name for call in answer.calls],
         }

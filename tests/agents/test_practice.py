@@ -78,6 +78,46 @@ def test_steps__are_counted_from_the_last_prompt():
     assert answer_for(read_conversation(body, "")).text == "a"
 
 
+def said(text):
+    return {"role": "user", "content": text}
+
+
+def steps_block(*steps):
+    return f"Do this first.\n\n```practice\n{json.dumps(list(steps))}\n```\n"
+
+
+def test_message__with_steps_of_its_own_comes_next_and_the_script_goes_on_after_it():
+    steer = said(steps_block({"text": "own", "tools": [{"name": "read"}]}))
+    begun = called("read", "x")
+    assert next_answer(*begun, steer, script=STEPS).text == "own"
+    assert next_answer(*begun, steer, *called("read", "y"), script=STEPS).text == "b"
+    assert next_answer(*begun, steer, *called("read", "y"), *called("read", "z"), script=STEPS).text == LAST_WORDS
+
+
+def test_message__wrapped_by_the_server_is_read_all_the_same():
+    wrapped = f"<system-reminder>\nThe user sent the following message:\n{steps_block({'text': 'own'})}\n\nPlease address this message and continue with your tasks.\n</system-reminder>"
+    body = request(*called("read", "x"), said(wrapped), script=STEPS)
+    found = read_conversation(body, "")
+    assert answer_for(found).text == "own"
+    assert (found.phase, found.round, found.step) == ("message", 1, 0)
+    assert found.message.startswith("Do this first.")
+
+
+def test_message__without_steps_is_repeated_once_and_changes_no_step():
+    heard = next_answer(*called("read", "x"), said("Mind the gap."), script=STEPS)
+    assert heard.text == "I read: Mind the gap.\n\nb"
+    assert heard.calls
+    assert next_answer(*called("read", "x"), said("Mind."), *called("read", "y"), script=STEPS).text == LAST_WORDS
+
+
+def test_sub_agent__follows_the_steps_of_its_prompt():
+    body = request(script="")
+    body["messages"][1] = said(steps_block({"text": "one", "tools": [{"name": "read"}]}, {"text": "two"}))
+    assert answer_for(read_conversation(body, "")).text == "one"
+    body["messages"] += called("read", "x")
+    assert answer_for(read_conversation(body, "")).text == "two"
+
+
 def test_failed_and_interrupted_answers__are_given_again():
     empty = {"role": "assistant", "content": ""}
     assert next_answer(empty, script=STEPS).text == "a"
@@ -243,6 +283,7 @@ def test_log__has_one_line_per_request(practice):
         "phase": "implementation",
         "round": 1,
         "step": 0,
+        "message": "",
         "outcome": "served",
         "tools": ["read"],
     }
