@@ -5,7 +5,7 @@ Nothing above `agents` knows a wire format: it sees these dataclasses only, so a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -60,6 +60,9 @@ class TurnView:
     tokens: Tokens = Tokens()
     retry_note: str = ""
     retry_at: datetime | None = None
+    retryable: bool = False  # a failure that may pass: the same ids may be sent again
+    last_answer: str = ""  # the id of the newest answer, whatever became of it
+    missing: tuple[str, ...] = ()  # steers that the server does not know
     events: list[LogEntry] = field(default_factory=list)
 
 
@@ -267,8 +270,13 @@ class AgentBackend(Protocol):
     def abort(self, session: str) -> None:
         """End what the session does; harmless when it is idle or unknown."""
 
-    def view_turn(self, session: str, directory: str, message_id: str) -> TurnView:
-        """The turn that began with `message_id`, as the server knows it."""
+    def view_turn(
+        self, session: str, directory: str, message_id: str, *, steers: Sequence[str] = (), answered_until: str = ""
+    ) -> TurnView:
+        """The turn that began with `message_id`, as the server knows it; messages among `steers` belong to it.
+
+        `answered_until` names the last answer of an earlier try: without a later one the turn counts as `died`.
+        """
 
     def busy(self, directory: str) -> set[str]:
         """The sessions that work in `directory`."""

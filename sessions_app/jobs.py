@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.db import transaction
 
 from sessions_app.services import abort as aborting
 from sessions_app.services import dispatch as dispatching
-from sessions_app.services import settle as settling
+from sessions_app.services import follow_up, pause, steer
+from sessions_app.services import reconcile as reconciling
 from sessions_app.services import sweep as sweeping
 from studio.queue import Names
 
@@ -20,13 +22,32 @@ def dispatch_turn(turn_id: str) -> None:
 @shared_task(name=Names.RECONCILE_TURN)
 def reconcile_turn(turn_id: str) -> None:
     """Hold the turn against the server."""
-    settling.reconcile(turn_id)
+    reconciling.reconcile(turn_id)
 
 
 @shared_task(name=Names.ABORT_TURN)
 def abort_turn(turn_id: str) -> None:
     """End a turn whose end was asked for."""
     aborting.abort(turn_id)
+
+
+@shared_task(name=Names.PAUSE_TURN)
+def pause_turn(turn_id: str) -> None:
+    """Stop what a held turn runs on the server."""
+    pause.stop_on_server(turn_id)
+
+
+@shared_task(name=Names.DELIVER_MESSAGES)
+def deliver_messages(session_id: str) -> None:
+    """Send what steers the session's running turn."""
+    steer.deliver(session_id)
+
+
+@shared_task(name=Names.OPEN_NEXT_TURN)
+def open_next_turn(session_id: str) -> None:
+    """Open the session's next turn from its inbox."""
+    with transaction.atomic():
+        follow_up.open_next(session_id)
 
 
 @shared_task(name=Names.SWEEP_SESSIONS)

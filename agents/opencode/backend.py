@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from threading import Lock
@@ -145,12 +145,16 @@ class OpenCodeBackend:
         except NotFound:
             log.info("abort_of_unknown_session", session=session)
 
-    def view_turn(self, session: str, directory: str, message_id: str) -> TurnView:
+    def view_turn(
+        self, session: str, directory: str, message_id: str, *, steers: Sequence[str] = (), answered_until: str = ""
+    ) -> TurnView:
         """See AgentBackend. The status is read first: a turn that ends meanwhile still counts as running."""
         try:
             status = self._status(directory).get(session)
-            turn = self._turn(session, message_id)
-            view = view_of(turn, status, session=session, directory=directory)
+            turn = self._turn(session, message_id, steers)
+            view = view_of(
+                turn, status, session=session, directory=directory, steers=steers, answered_until=answered_until
+            )
             return self._with_children(view, children_of(turn or []), directory)
         except NotFound:
             return TurnView(state="absent")
@@ -168,7 +172,7 @@ class OpenCodeBackend:
             raise unreachable("The agent server's list of busy sessions cannot be read.")
         return {name: one for name, one in answer.items() if isinstance(one, dict) and one.get("type") != "idle"}
 
-    def _turn(self, session: str, message_id: str) -> list[dict[str, Any]] | None:
+    def _turn(self, session: str, message_id: str, steers: Sequence[str]) -> list[dict[str, Any]] | None:
         """The turn's messages; None when its first one is not there."""
         messages: list[dict[str, Any]] = []
         cursor = ""
@@ -178,7 +182,7 @@ class OpenCodeBackend:
             messages = [message for message in page if _readable(message)] + messages
             if not cursor or any(message["info"]["id"] == message_id for message in messages):
                 break
-        return turn_messages(messages, message_id)
+        return turn_messages(messages, message_id, steers)
 
     def _with_children(self, view: TurnView, children: list[str], directory: str) -> TurnView:
         """The view with what sub-agents did and cost, once the turn is over; before, the stream tells it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -16,6 +17,8 @@ REFUSED = re.compile(r"rejected permission|dismissed this question", re.IGNORECA
 NOT_FOUND = re.compile(r"(model|agent|provider) not found|ProviderModelNotFoundError", re.IGNORECASE)
 RATE_LIMIT = re.compile(r"rate.?limit|too many requests|quota|\b429\b", re.IGNORECASE)
 CREDENTIALS = re.compile(r"unauthori[sz]ed|invalid.{0,12}(api.?)?key|\b40[13]\b|authentication", re.IGNORECASE)
+# Failures of the way to the provider, which the server does not always mark as such.
+PASSING = re.compile(r"connection (reset|refused|closed)|timed? ?out|overloaded|temporarily|\b50[0234]\b", re.IGNORECASE)
 
 NO_REASON = "The model provider ended its answer without saying why."
 CUT_OFF = "The answer reached the model's output limit."
@@ -29,33 +32,53 @@ class Judgement:
     state: TurnViewState
     code: str = ""
     message: str = ""
+    retryable: bool = False
 
 
-def turn_messages(messages: list[dict[str, Any]], message_id: str) -> list[dict[str, Any]] | None:
+def turn_messages(
+    messages: list[dict[str, Any]], message_id: str, steers: Collection[str] = ()
+) -> list[dict[str, Any]] | None:
     """The messages of the turn that began with `message_id`, that one first; None when it is not among them.
 
-    A later message of a person belongs to the turn when it came while the agent had more to do (it steers), and so do the
-    messages that the server writes itself when it compacts.
+    A later message of a person belongs to the turn when it is among `steers` or came while the agent had more to do, and
+    so do the messages that the server writes itself when it compacts.
     """
     start = next((index for index, message in enumerate(messages) if message["info"]["id"] == message_id), None)
     if start is None:
         return None
     turn = [messages[start]]
     for message in messages[start + 1 :]:
-        if message["info"]["role"] == "user" and not _by_server(message) and _ended(turn):
+        info = message["info"]
+        if info["role"] == "user" and info["id"] not in steers and not _by_server(message) and _ended(turn):
             break
         turn.append(message)
     return turn
 
 
 def view_of(
-    turn: list[dict[str, Any]] | None, status: dict[str, Any] | None, *, session: str, directory: str
+    turn: list[dict[str, Any]] | None,
+    status: dict[str, Any] | None,
+    *,
+    session: str,
+    directory: str,
+    steers: Collection[str] = (),
+    answered_until: str = "",
 ) -> TurnView:
-    """The view of a turn from its messages and the session's status (None: idle)."""
+    """The view of a turn from its messages and the session's status (None: idle).
+
+    `answered_until` is the last answer of an earlier try: while none follows it, the present try has not begun.
+    """
     if turn is None:
-        return TurnView(state="running" if status else "died")
+        return TurnView(state="running" if status else "died", missing=tuple(steers))
     answers = [message for message in turn if message["info"]["role"] == "assistant"]
-    judgement = Judgement("running") if status else judge(answers)
+    last_answer = str(answers[-1]["info"]["id"]) if answers else ""
+    present = {message["info"]["id"] for message in turn}
+    if status:
+        judgement = Judgement("running")
+    elif answered_until and last_answer == answered_until:
+        judgement = Judgement("died")
+    else:
+        judgement = Judgement("died") if _unanswered(turn, steers) else judge(answers)
     entries = _entries(turn, directory, idle=not status)
     retry_note, retry_at = "", None
     if status and status.get("type") == "retry":
@@ -67,6 +90,9 @@ def view_of(
         state=judgement.state,
         error_code=judgement.code,
         error_message=judgement.message,
+        retryable=judgement.retryable,
+        last_answer=last_answer,
+        missing=tuple(one for one in steers if one not in present),
         result_text=_last_words(answers),
         steps=sum(not message["info"].get("summary") for message in answers),
         cost=sum((_cost(message["info"]) for message in answers), Decimal(0)),
@@ -98,7 +124,7 @@ def judge(answers: list[dict[str, Any]]) -> Judgement:
         return Judgement("rejected", "agent_rejected", REFUSED_MESSAGE) if refused else Judgement("died")
     if not finish:
         return Judgement("aborted", "aborted")  # ended while it waited to try again
-    return Judgement("failed", "provider_error", NO_REASON)
+    return Judgement("failed", "provider_error", NO_REASON, retryable=True)
 
 
 def judge_error(error: dict[str, Any]) -> Judgement:
@@ -106,8 +132,11 @@ def judge_error(error: dict[str, Any]) -> Judgement:
     name, message = error_text(error)
     if name == "MessageAbortedError":
         return Judgement("aborted", "aborted", "")
-    status = (error.get("data") or {}).get("statusCode")
-    return Judgement("failed", error_code(name, status, message), message or name)
+    data = error.get("data") or {}
+    status = data.get("statusCode")
+    code = error_code(name, status, message)
+    retryable = data.get("isRetryable") is True or code == "rate_limited" or bool(PASSING.search(message))
+    return Judgement("failed", code, message or name, retryable=retryable)
 
 
 def error_code(name: str, status: Any, message: str) -> str:
@@ -155,6 +184,12 @@ def _ended(turn: list[dict[str, Any]]) -> bool:
     """Whether the agent had nothing more to do after these messages."""
     last = turn[-1]["info"]
     return last["role"] == "assistant" and (bool(last.get("error")) or last.get("finish") not in ("tool-calls", None))
+
+
+def _unanswered(turn: list[dict[str, Any]], steers: Collection[str]) -> bool:
+    """Whether the turn's last message is a steer that nothing followed."""
+    last = turn[-1]["info"]
+    return last["role"] == "user" and last["id"] in steers
 
 
 def _entries(turn: list[dict[str, Any]], directory: str, *, idle: bool) -> list[LogEntry]:

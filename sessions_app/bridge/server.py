@@ -23,7 +23,7 @@ from agents.services import backend_for, sync_server
 from sessions_app.bridge.ingest import Ingest
 from sessions_app.bridge.watchdogs import watch
 from sessions_app.models import AgentSession, Turn, TurnState
-from sessions_app.services.settle import reconcile
+from sessions_app.services.reconcile import reconcile
 from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.clock import now
 from studio.kernel.errors import StudioError

@@ -70,6 +70,7 @@ class Turn(Claimable):
     )
     retries = models.PositiveSmallIntegerField(default=0, help_text="Automatic tries after an error.")
     retry_code = models.CharField(max_length=40, blank=True, help_text="The error after which it is tried again.")
+    hold = models.CharField(max_length=20, blank=True, help_text="Why it is paused and must not be sent: budget.")
     # The last answer of an earlier try: while no other follows it, the present try has not begun.
     answered_until = models.CharField(max_length=80, blank=True)
     next_try_at = models.DateTimeField(null=True, blank=True)

@@ -10,7 +10,8 @@ from django.db import transaction
 
 from agents.services import backend_for
 from sessions_app.models import Turn, TurnOutcome, TurnState
-from sessions_app.services.settle import WATCHDOG_CODES, reconcile, settle
+from sessions_app.services.reconcile import reconcile
+from sessions_app.services.settle import WATCHDOG_CODES, settle
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
 from studio.queue import Names, enqueue
@@ -39,7 +40,10 @@ def abort(turn_id: uuid.UUID | str) -> None:
     turn = Turn.objects.select_related("session__server").filter(pk=turn_id, abort_requested_at__isnull=False).first()
     if turn is None or turn.state == TurnState.SETTLED:
         return
-    if not turn.session.external_id or (turn.state == TurnState.ADMITTED and not turn.resumes):
+    if turn.state == TurnState.UNKNOWN:
+        _give_up(turn, "")
+        return
+    if not turn.session.external_id or (turn.state == TurnState.ADMITTED and turn.started_at is None):
         _give_up(turn, "")  # the server never heard of it
         return
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
 
 import structlog
 from django.db import transaction
@@ -19,19 +18,26 @@ from django.db.models.functions import Coalesce
 from agents.backend import AgentBackend, LogEntry, Prompt
 from agents.services import backend_for
 from sessions_app import log as session_log
-from sessions_app.models import AgentSession, Turn, TurnOutcome, TurnState
+from sessions_app.models import AgentSession, Delivery, InboxState, Turn, TurnOutcome, TurnState
+from sessions_app.services import clock
+from sessions_app.services.retries import mark_unknown
 from sessions_app.services.settle import settle
+from sessions_app.services.steer import sent_batches, steer_prompt
+from sessions_app.services.turns import lock_session
+from sessions_app.signals import turn_changed
 from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.tokens import sign_subject
+from studio.queue import Names, enqueue
 
 log = structlog.get_logger(__name__)
 
 # Short, renewed before each call: a second dispatcher after a slow call does no harm, because the ids are the same.
 LEASE_SECONDS = 10
-GIVE_UP_AFTER = timedelta(minutes=10)
+GIVE_UP_TRIES = 45  # about ten minutes of them
 BACKOFF_CAP = 15.0  # seconds
+OCCUPIED_SECONDS = 2.0  # until a workspace in which another turn runs is looked at again
 
 
 def dispatch(turn_id: uuid.UUID | str) -> None:
@@ -39,7 +45,7 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     turn = Turn.objects.select_related("session__server", "session__workspace").filter(pk=turn_id).first()
     if turn is None or turn.state not in (TurnState.ADMITTED, TurnState.DISPATCHING):
         return
-    if turn.next_try_at and turn.next_try_at > now():
+    if turn.hold or (turn.next_try_at and turn.next_try_at > now()):
         return
     epoch = claim(Turn.objects.filter(pk=turn.pk, state=turn.state), seconds=LEASE_SECONDS)
     if epoch is None:
@@ -47,13 +53,16 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     if turn.abort_requested_at:
         settle(turn.pk, TurnOutcome.ABORTED, error_code="aborted")
         return
+    if _occupied(turn):
+        fenced(Turn, turn.pk, epoch).update(next_try_at=later(OCCUPIED_SECONDS), lease_owner="", lease_until=None)
+        return
     if not fenced(Turn, turn.pk, epoch).update(state=TurnState.DISPATCHING, attempts=F("attempts") + 1):
         return
     backend = backend_for(turn.session.server)
     try:
         sent = _send(turn, epoch, backend)
     except NotFound as error:
-        settle(turn.pk, TurnOutcome.FAILED, error_code="session_lost", error_message=error.message)
+        _lost(turn, epoch, error)
     except Upstream as error:
         if error.transient:
             _postpone(turn, epoch, error)
@@ -62,6 +71,25 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     else:
         if sent and not _mark_running(turn, epoch):
             _abort_if_stopped(turn, backend)
+
+
+def _occupied(turn: Turn) -> bool:
+    """Whether another session's turn is at work in the same directory: two agents never share a workspace."""
+    others = Turn.objects.filter(session__workspace_id=turn.session.workspace_id).exclude(session_id=turn.session_id)
+    return others.filter(state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).exists()
+
+
+def _lost(turn: Turn, epoch: int, error: NotFound) -> None:
+    """The server does not know the session. A turn that was never sent gets a new one; else only a person can decide."""
+    if turn.started_at is None and turn.attempts == 0 and turn.number == 1:
+        with transaction.atomic():
+            lock_session(turn.session_id)
+            if fenced(Turn, turn.pk, epoch).update(lease_owner="", lease_until=None, next_try_at=now()):
+                AgentSession.objects.filter(pk=turn.session_id).update(external_id="", upstream_seq=-1)
+                enqueue(Names.DISPATCH_TURN, turn.pk)
+        return
+    turn.lease_epoch = epoch
+    mark_unknown(turn, error.message)
 
 
 def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
@@ -98,6 +126,8 @@ def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
             text=turn.prompt,
         )
     )
+    for batch in sent_batches(turn):  # of an earlier try: what the server has of them it knows by their ids
+        backend.admit(steer_prompt(session, turn, batch))
     return True
 
 
@@ -110,8 +140,9 @@ def _abort_if_stopped(turn: Turn, backend: AgentBackend) -> None:
 
 def _mark_running(turn: Turn, epoch: int) -> bool:
     """Running; False when the turn was already settled by what the bridge saw meanwhile."""
-    again = turn.resumes > 0
+    again = turn.started_at is not None
     with transaction.atomic():
+        lock_session(turn.session_id)
         moved = fenced(Turn, turn.pk, epoch).update(
             state=TurnState.RUNNING,
             started_at=Coalesce(F("started_at"), Value(now())),
@@ -124,14 +155,19 @@ def _mark_running(turn: Turn, epoch: int) -> bool:
         if moved:
             kind = "turn.resumed" if again else "turn.started"
             data = {"turn": turn.number, "model": turn.model, "agent": turn.agent}
-            entry = LogEntry(kind=kind, key=f"{kind}:{turn.pk}:{turn.resumes}", data=data, at=now())
+            entry = LogEntry(kind=kind, key=f"{kind}:{turn.pk}:{epoch}", data=data, at=now())
             session_log.append(turn.session_id, [entry])
+            clock.go(turn.pk)
+            if turn.retry_code or turn.hold or turn.waiting_since:
+                turn_changed.send(sender=Turn, turn=turn)
+            if turn.session.inbox.filter(state=InboxState.WAITING, delivery=Delivery.STEER).exists():
+                enqueue(Names.DELIVER_MESSAGES, turn.session_id)
     return bool(moved)
 
 
 def _postpone(turn: Turn, epoch: int, error: Upstream) -> None:
     """Try again later, with backoff and jitter; give up when the server stayed away too long."""
-    if now() - turn.created_at > GIVE_UP_AFTER:
+    if turn.attempts >= GIVE_UP_TRIES:
         settle(turn.pk, TurnOutcome.FAILED, error_code="server_unreachable", error_message=error.message)
         return
     delay = min(BACKOFF_CAP, 0.5 * 2 ** min(turn.attempts, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from sessions_app.models import Turn, TurnState
+from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, Turn, TurnOutcome, TurnState
+from sessions_app.services.pause import RELEASED
+from sessions_app.services.settle import INTERRUPTED
 from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
@@ -22,7 +24,7 @@ def sweep() -> int:
     at = now()
     release_dead(Turn)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
-    due = Turn.objects.filter(free, state__in=[TurnState.ADMITTED, TurnState.DISPATCHING]).filter(
+    due = Turn.objects.filter(free, hold="", state__in=[TurnState.ADMITTED, TurnState.DISPATCHING]).filter(
         Q(next_try_at__lte=at) | Q(next_try_at__isnull=True, created_at__lte=at - OVERDUE)
     )
     rung = 0
@@ -37,4 +39,38 @@ def sweep() -> int:
     for turn_id in stopping.values_list("pk", flat=True):
         enqueue(Names.ABORT_TURN, turn_id)
         rung += 1
-    return rung
+    for turn_id in (
+        Turn.objects.filter(state=TurnState.RUNNING).exclude(hold__in=["", RELEASED]).values_list("pk", flat=True)
+    ):
+        enqueue(Names.PAUSE_TURN, turn_id)
+        rung += 1
+    return rung + _sweep_inbox()
+
+
+def _sweep_inbox() -> int:
+    """Ring for messages that should be on their way."""
+    at = now()
+    moment = Q(next_try_at__isnull=True) | Q(next_try_at__lte=at)
+    late = InboxItem.objects.filter(moment, created_at__lte=at - OVERDUE)
+    steering = Q(state=InboxState.WAITING, delivery=Delivery.STEER, session__turns__state=TurnState.RUNNING)
+    sessions = set(late.filter(Q(state=InboxState.SENDING) | steering).values_list("session_id", flat=True))
+    for session_id in sessions:
+        enqueue(Names.DELIVER_MESSAGES, session_id)
+    waiting = late.filter(state=InboxState.WAITING).exclude(session__turns__in=_unsettled())
+    opening = [
+        session
+        for session in AgentSession.objects.filter(pk__in=waiting.values("session_id"))
+        if _goes_on(session.turns.order_by("-number").first())
+    ]
+    for session in opening:
+        enqueue(Names.OPEN_NEXT_TURN, session.pk)
+    return len(sessions) + len(opening)
+
+
+def _unsettled() -> QuerySet[Turn]:
+    return Turn.objects.exclude(state=TurnState.SETTLED)
+
+
+def _goes_on(last: Turn | None) -> bool:
+    """Whether what waits opens a turn by itself: after a failure a person decides."""
+    return last is None or last.outcome == TurnOutcome.COMPLETED or last.abort_reason == INTERRUPTED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
@@ -15,10 +17,28 @@ from studio.queue import Names, enqueue
 from workspaces.models import Workspace
 
 
+def lock_session(session_id: uuid.UUID | str) -> AgentSession | None:
+    """The session, held until the end of the caller's transaction; None when it is gone.
+
+    Whoever changes a session's turns, inbox and log together takes this lock first, so that nobody waits in a circle.
+    """
+    sessions = AgentSession.objects.select_for_update(of=("self",)).select_related("workspace", "server")
+    return sessions.filter(pk=session_id).first()
+
+
 def open_session(
-    *, workspace: Workspace, server: AgentServer, role: str, title: str, agent: str, model: str
+    *,
+    workspace: Workspace,
+    server: AgentServer,
+    role: str,
+    title: str,
+    agent: str,
+    model: str,
+    subject: str = "",
+    fingerprint: str = "",
+    previous: AgentSession | None = None,
 ) -> AgentSession:
-    """A new conversation in `workspace`. The server hears of it when its first turn is dispatched."""
+    """A new conversation in `workspace`, for `subject` (a task's id). The server hears of it with its first turn."""
     return AgentSession.objects.create(
         project_id=workspace.project_id,
         workspace=workspace,
@@ -28,6 +48,9 @@ def open_session(
         directory=workspace.path,
         agent=agent,
         model=model,
+        subject=subject,
+        fingerprint=fingerprint,
+        previous=previous,
     )
 
 
@@ -40,13 +63,16 @@ def admit_turn(
     max_steps: int,
     wall_seconds: int,
     idle_seconds: int,
+    ids: tuple[str, str] | None = None,
+    continues: Turn | None = None,
 ) -> Turn:
     """Admit a prompt as the session's next turn and request its dispatch.
 
-    The ids by which the server will know the prompt are fixed here. Raises Conflict while another turn of the session
-    is not settled.
+    The ids by which the server will know the prompt are fixed here (`ids` when it was tried under some before). Raises
+    Conflict while another turn of the session is not settled.
     """
     turn_id, at = new_id(), now()
+    message_id, part_id = ids or (derived_id("msg", turn_id, at, 1), derived_id("prt", turn_id, at, 2))
     try:
         with transaction.atomic():
             last = session.turns.aggregate(last=Max("number"))["last"] or 0
@@ -59,8 +85,9 @@ def admit_turn(
                 agent=session.agent,
                 model=session.model,
                 tool_subject=tool_subject,
-                message_id=derived_id("msg", turn_id, at, 1),
-                part_id=derived_id("prt", turn_id, at, 2),
+                message_id=message_id,
+                part_id=part_id,
+                continues=continues,
                 max_steps=max_steps,
                 wall_seconds=wall_seconds,
                 idle_seconds=idle_seconds,

@@ -6,7 +6,7 @@ a call that fails after it took effect, an answer that changes between two calls
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agents.backend import Catalog, Health, PermissionAsked, Prompt, QuestionAsked, StreamItem, TurnView
@@ -56,7 +56,9 @@ class FakeBackend:
         self._maybe_fail("abort")
         self.aborted.append(session)
 
-    def view_turn(self, session: str, directory: str, message_id: str) -> TurnView:
+    def view_turn(
+        self, session: str, directory: str, message_id: str, *, steers: Sequence[str] = (), answered_until: str = ""
+    ) -> TurnView:
         self._maybe_fail("view_turn")
         return self.view
 

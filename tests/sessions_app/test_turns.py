@@ -8,7 +8,7 @@ import pytest
 
 from agents.backend import LogEntry, TurnView
 from sessions_app.models import SessionEvent, Turn, TurnOutcome
-from sessions_app.services import abort, dispatch, settle, sweep, turns
+from sessions_app.services import abort, clock, dispatch, pause, reconcile, retries, settle, sweep, turns
 from sessions_app.signals import turn_settled
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, NotFound, Upstream
@@ -94,8 +94,8 @@ def test_dispatch__unreachable_server_is_tried_again_later(turn, backend):
     assert len(backend.prompts) == 1
 
 
-def test_dispatch__gives_up_after_ten_minutes(turn, backend, settled):
-    Turn.objects.filter(pk=turn.pk).update(created_at=now() - timedelta(minutes=11))
+def test_dispatch__gives_up_after_ten_minutes_of_tries(turn, backend, settled):
+    Turn.objects.filter(pk=turn.pk).update(attempts=dispatch.GIVE_UP_TRIES)
     backend.fail["admit"] = UNREACHABLE
     dispatch.dispatch(turn.pk)
     assert (settled[0].outcome, settled[0].error_code) == ("failed", "server_unreachable")
@@ -107,10 +107,21 @@ def test_dispatch__unknown_model_is_rejected(turn, backend, settled):
     assert (settled[0].outcome, settled[0].error_code) == ("rejected", "model_not_found")
 
 
-def test_dispatch__lost_session_fails(turn, backend, settled):
+def test_dispatch__session_lost_before_anything_was_sent_is_opened_anew(turn, backend):
     backend.fail["admit"] = NotFound("gone")
     dispatch.dispatch(turn.pk)
-    assert settled[0].error_code == "session_lost"
+    backend.fail.clear()
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    assert (turn.state, backend.opened) == ("running", ["Plan DEMO-1", "Plan DEMO-1"])
+
+
+def test_dispatch__session_lost_later_is_for_a_person_to_decide(running, backend):
+    reconcile.resume(running)
+    backend.fail["admit"] = NotFound("gone")
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert running.state == "unknown"
 
 
 def test_dispatch__stopped_while_the_prompt_goes_out_is_aborted_there(turn, backend):
@@ -128,7 +139,7 @@ def test_dispatch__settled_by_the_bridge_before_the_row_says_running(turn, backe
 
     def finish() -> None:
         backend.view = TurnView(state="completed", result_text="done")
-        settle.reconcile(turn.pk)
+        reconcile.reconcile(turn.pk)
 
     backend.during_admit = finish
     dispatch.dispatch(turn.pk)
@@ -149,7 +160,7 @@ def test_reconcile__running_stays_running(running, backend):
     backend.view = TurnView(
         state="running", retry_note="429", events=[LogEntry("text", "text:p", {"text": "x"}, now())]
     )
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     running.refresh_from_db()
     assert (running.state, running.retry_note) == ("running", "429")
     assert "text" in kinds(running.session)
@@ -157,8 +168,8 @@ def test_reconcile__running_stays_running(running, backend):
 
 def test_reconcile__completed_settles_once(running, backend, settled):
     backend.view = TurnView(state="completed", result_text="All\x00 done")
-    settle.reconcile(running.pk)
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     assert [turn.result_text for turn in settled] == ["All done"]
     assert kinds(running.session) == ["turn.started", "turn.settled"]
 
@@ -166,20 +177,20 @@ def test_reconcile__completed_settles_once(running, backend, settled):
 @pytest.mark.parametrize("state", ["failed", "rejected"])
 def test_reconcile__failure_keeps_its_code(running, backend, settled, state):
     backend.view = TurnView(state=state, error_code="provider_auth", error_message="401")
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     assert (settled[0].outcome, settled[0].error_code) == (state, "provider_auth")
 
 
 def test_reconcile__unreachable_server_changes_nothing(running, backend):
     backend.fail["view_turn"] = UNREACHABLE
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     running.refresh_from_db()
     assert running.state == "running"
 
 
 def test_reconcile__died_just_after_the_post_is_not_believed(running, backend):
     backend.view = TurnView(state="died")
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     running.refresh_from_db()
     assert (running.state, running.resumes) == ("running", 0)
 
@@ -188,7 +199,7 @@ def test_reconcile__died_with_its_server_is_resumed_under_the_same_ids(running, 
     running.session.server.boot = "boot-2"
     running.session.server.save(update_fields=["boot"])
     backend.view = TurnView(state="died")
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     dispatch.dispatch(running.pk)
     running.refresh_from_db()
     assert (running.state, running.resumes, running.server_boot) == ("running", 1, "boot-2")
@@ -197,16 +208,147 @@ def test_reconcile__died_with_its_server_is_resumed_under_the_same_ids(running, 
 
 
 def test_reconcile__dies_for_ever_fails_at_last(running, backend, settled):
-    Turn.objects.filter(pk=running.pk).update(resumes=settle.MAX_RESUMES, server_boot="older")
+    Turn.objects.filter(pk=running.pk).update(resumes=reconcile.MAX_RESUMES, server_boot="older")
     backend.view = TurnView(state="died")
-    settle.reconcile(running.pk)
+    reconcile.reconcile(running.pk)
     assert settled[0].error_code == "server_unreachable"
 
 
-def test_reconcile__session_unknown_to_the_server(running, backend, settled):
+@pytest.fixture
+def unknown(running, backend):
+    """A turn whose server has lost everything."""
     backend.view = TurnView(state="absent")
-    settle.reconcile(running.pk)
-    assert settled[0].error_code == "session_lost"
+    reconcile.reconcile(running.pk)
+    running.refresh_from_db()
+    assert running.state == "unknown"
+    return running
+
+
+def test_unknown__is_visible_and_waits_for_a_person(unknown, settled):
+    reconcile.reconcile(unknown.pk)
+    sweep.sweep()
+    unknown.refresh_from_db()
+    assert (unknown.state, unknown.error_code) == ("unknown", "session_lost")
+    assert unknown.waiting_since is not None
+    assert kinds(unknown.session)[-1] == "turn.unknown"
+    assert settled == []
+
+
+def test_unknown__retried_goes_to_a_fresh_session_under_fresh_ids(unknown, backend):
+    before = unknown.message_id
+    retries.retry_unknown(turn_id=unknown.pk)
+    dispatch.dispatch(unknown.pk)
+    unknown.refresh_from_db()
+    assert (unknown.state, unknown.session.external_id) == ("running", "ses_2")
+    assert unknown.message_id != before
+    assert backend.prompts[-1].text.endswith(retries.LOST_NOTE)
+    with pytest.raises(Conflict):
+        retries.retry_unknown(turn_id=unknown.pk)
+
+
+def test_unknown__given_up_has_failed(unknown, settled):
+    retries.abandon_unknown(turn_id=unknown.pk)
+    assert (settled[0].outcome, settled[0].error_code) == ("failed", "session_lost")
+
+
+def test_unknown__can_be_stopped(unknown, backend, settled):
+    abort.request_abort(turn_id=unknown.pk, reason="stopped")
+    abort.abort(unknown.pk)
+    assert settled[0].outcome == "aborted"
+
+
+PASSING = TurnView(
+    state="failed", error_code="rate_limited", error_message="429", retryable=True, last_answer="msg_failed"
+)
+
+
+def test_retry__of_a_passing_error_is_planned_visibly_and_sent_under_the_same_ids(running, backend, settled):
+    backend.view = PASSING
+    reconcile.reconcile(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.retries, running.retry_code) == ("admitted", 1, "rate_limited")
+    assert retries.next_try(running) > now()
+    assert running.waiting_since is not None
+    assert kinds(running.session)[-1] == "turn.retrying"
+    dispatch.dispatch(running.pk)
+    assert len(backend.prompts) == 1  # not before its time
+    assert retries.try_now(turn_id=running.pk)
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.answered_until, running.waiting_since) == ("running", "msg_failed", None)
+    assert {prompt.message_id for prompt in backend.prompts} == {running.message_id}
+    assert settled == []
+
+
+def test_retry__ends_with_its_budget(running, backend, settled):
+    Turn.objects.filter(pk=running.pk).update(retries=retries.POLICIES["rate_limited"].tries)
+    backend.view = PASSING
+    reconcile.reconcile(running.pk)
+    assert settled[0].error_code == "rate_limited"
+
+
+def test_retry__waits_longer_each_time_up_to_a_cap():
+    policy = retries.POLICIES["rate_limited"]
+    delays = [retries.delay_for(policy, count) for count in range(12)]
+    assert all(0.75 * min(policy.cap, policy.first * 2**count) <= one for count, one in enumerate(delays))
+    assert max(delays) <= 1.25 * policy.cap
+
+
+def test_retry__of_an_error_that_stays_is_not_planned(running, backend, settled):
+    backend.view = TurnView(state="failed", error_code="provider_error", error_message="bad request")
+    reconcile.reconcile(running.pk)
+    assert settled[0].error_code == "provider_error"
+
+
+def test_pause__holds_the_turn_and_release_sends_the_same_ids(running, backend, settled):
+    assert pause.pause_turn(turn_id=running.pk, reason="budget")
+    assert not pause.pause_turn(turn_id=running.pk, reason="budget")
+    pause.stop_on_server(running.pk)
+    assert backend.aborted == ["ses_1"]
+    backend.view = TurnView(state="aborted", error_code="aborted", last_answer="msg_cut")
+    reconcile.reconcile(running.pk)
+    dispatch.dispatch(running.pk)
+    sweep.sweep()
+    running.refresh_from_db()
+    assert (running.state, running.hold, running.answered_until) == ("admitted", "budget", "msg_cut")
+    assert pause.release_turn(turn_id=running.pk)
+    assert not pause.release_turn(turn_id=running.pk)
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.hold, running.waiting_since) == ("running", "", None)
+    assert {prompt.message_id for prompt in backend.prompts} == {running.message_id}
+    assert settled == []
+
+
+def test_pause__released_before_the_server_stopped_goes_on_all_the_same(running, backend, settled):
+    pause.pause_turn(turn_id=running.pk, reason="budget")
+    assert pause.release_turn(turn_id=running.pk)
+    backend.view = TurnView(state="aborted", error_code="aborted", last_answer="msg_cut")
+    reconcile.reconcile(running.pk)
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.hold) == ("running", "")
+    assert settled == []
+
+
+def test_pause__of_a_turn_that_completes_first_changes_nothing(running, backend, settled):
+    pause.pause_turn(turn_id=running.pk, reason="budget")
+    backend.view = TurnView(state="completed", result_text="done")
+    reconcile.reconcile(running.pk)
+    running.refresh_from_db()
+    assert (settled[0].outcome, running.hold, running.waiting_since) == ("completed", "", None)
+
+
+def test_clock__does_not_count_what_a_turn_waited(running):
+    Turn.objects.filter(pk=running.pk).update(started_at=now() - timedelta(seconds=100))
+    clock.hold(running.pk)
+    Turn.objects.filter(pk=running.pk).update(waiting_since=now() - timedelta(seconds=60))
+    running.refresh_from_db()
+    assert 39 < clock.worked(running) < 42
+    clock.go(running.pk)
+    clock.go(running.pk)
+    running.refresh_from_db()
+    assert 39 < clock.worked(running) < 42
 
 
 def test_abort__never_sent_ends_without_a_call(turn, backend, settled):
@@ -226,11 +368,20 @@ def test_abort__running_is_aborted_on_the_server(running, backend, settled):
     assert (settled[0].outcome, settled[0].error_code) == ("aborted", "aborted")
 
 
-def test_abort__by_a_watchdog_is_a_failure(running, backend, settled):
+def test_abort__of_a_stalled_turn_is_tried_once_more(running, backend, settled):
     abort.request_abort(turn_id=running.pk, reason="stalled")
+    backend.view = TurnView(state="aborted", last_answer="msg_cut")
+    abort.abort(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.retry_code, running.abort_requested_at) == ("admitted", "stalled", None)
+    assert settled == []
+
+
+def test_abort__by_a_watchdog_is_a_failure(running, backend, settled):
+    abort.request_abort(turn_id=running.pk, reason="time_limit")
     backend.view = TurnView(state="aborted")
     abort.abort(running.pk)
-    assert (settled[0].outcome, settled[0].error_code) == ("failed", "stalled")
+    assert (settled[0].outcome, settled[0].error_code) == ("failed", "time_limit")
 
 
 def test_abort__finished_first_counts_as_finished(running, backend, settled):
