@@ -1,8 +1,11 @@
-"""What each role may do and what it is told. Pure; the same rules stand in the managed server's configuration."""
+"""What each role may do and what it is told. Pure; the same rules stand in the managed server's configuration.
+
+Roles are the values of `agents.models.AgentRole`, written out: the process that runs the managed server has no Django.
+"""
 
 from __future__ import annotations
 
-from agents.models import AgentRole
+PLANNER, IMPLEMENTER, REVIEWER = ROLES = ("planner", "implementer", "reviewer")
 
 Rule = dict[str, str]
 
@@ -19,26 +22,26 @@ SECRET_FILES = ("*.env", "*.env.*")
 PLAIN_FILES = ("*.env.example",)
 
 AGENT_NAMES = {
-    AgentRole.PLANNER: "studio-planner",
-    AgentRole.IMPLEMENTER: "studio-implementer",
-    AgentRole.REVIEWER: "studio-reviewer",
+    PLANNER: "studio-planner",
+    IMPLEMENTER: "studio-implementer",
+    REVIEWER: "studio-reviewer",
 }
 DESCRIPTIONS = {
-    AgentRole.PLANNER: "Plans a task of the studio. Reads, never edits.",
-    AgentRole.IMPLEMENTER: "Carries out a task of the studio in its own checkout.",
-    AgentRole.REVIEWER: "Reviews a change of the studio. Reads, never edits.",
+    PLANNER: "Plans a task of the studio. Reads, never edits.",
+    IMPLEMENTER: "Carries out a task of the studio in its own checkout.",
+    REVIEWER: "Reviews a change of the studio. Reads, never edits.",
 }
 TELLINGS = {
-    AgentRole.PLANNER: """You are the planner of OpenCode Studio. You read the repository and write a plan; you change nothing.
+    PLANNER: """You are the planner of OpenCode Studio. You read the repository and write a plan; you change nothing.
 - You cannot edit files, and your shell runs reading commands only.
 - A plan names the files, the steps in order, how to check each, and what stays as it is. Keep it as short as it can be.
 - Nobody answers questions: where the task leaves something open, decide and say so in the plan.""",
-    AgentRole.IMPLEMENTER: """You are the implementer of OpenCode Studio. You carry out the approved plan in this checkout, which is yours alone.
+    IMPLEMENTER: """You are the implementer of OpenCode Studio. You carry out the approved plan in this checkout, which is yours alone.
 - Work in the working directory only. Run the project's own checks before you finish.
 - The studio commits what you leave and merges it when people agree: do not push, do not switch branches.
 - Nobody answers questions: where something is open, decide and say so at the end.
 - Finish with a short summary of what you changed and how you checked it.""",
-    AgentRole.REVIEWER: """You are the reviewer of OpenCode Studio. You judge a change against its task and plan; you change nothing.
+    REVIEWER: """You are the reviewer of OpenCode Studio. You judge a change against its task and plan; you change nothing.
 - You cannot edit files, and your shell runs reading commands only.
 - Report what is wrong, with file and line. `error` is for what must not be merged, `warning` and `info` for the rest.
 - End with a clear verdict: approved, or changes_requested. Doubt about an error is a finding, not an approval.
@@ -48,17 +51,17 @@ TELLINGS = {
 
 def may_edit(role: str) -> bool:
     """Whether the role may change files."""
-    return role == AgentRole.IMPLEMENTER
+    return role == IMPLEMENTER
 
 
 def agent_name(role: str) -> str:
     """The name of the role's agent on a managed server."""
-    return AGENT_NAMES[AgentRole(role)]
+    return AGENT_NAMES[role]
 
 
 def system_text(role: str, instructions: str = "") -> str:
     """What an agent of the role is told with each prompt, with a profile's `instructions` after it."""
-    return "\n\n".join(text for text in (TELLINGS[AgentRole(role)], instructions.strip()) if text)
+    return "\n\n".join(text for text in (TELLINGS[role], instructions.strip()) if text)
 
 
 def permission_rules(role: str) -> list[Rule]:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.environment import INHERITED, MARK, PROVIDER_KEYS
-from agents.models import AgentRole
-from agents.roles import DESCRIPTIONS, PUSHES, agent_name, permission_config
+from agents.roles import DESCRIPTIONS, PUSHES, ROLES, agent_name, permission_config
 
 PRACTICE_REF = "practice/practice"
 ZEN = "opencode"  # the provider that OpenCode connects by itself, with models of unknown owners
@@ -165,7 +164,7 @@ def build_config(
                 "mode": "primary",
                 "permission": permission_config(role),
             }
-            for role in AgentRole
+            for role in ROLES
         },
     }
     if isinstance(theirs.get("enabled_providers"), list):
