@@ -5,8 +5,12 @@ The broker is a doorbell: when it is down the error is logged, the row stays due
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import current_app
 from django.db import transaction
+
+from studio.kernel.faultpoints import reach
 
 
 class Names:
@@ -37,4 +41,9 @@ def enqueue(name: str, *ids: object) -> None:
     Never raises for a broker that is down. Jobs are idempotent, so a request may be repeated freely.
     """
     signature = current_app.signature(name, args=[str(one) for one in ids], immutable=True)
-    transaction.on_commit(lambda: signature.apply_async(retry=False), robust=True)
+    transaction.on_commit(lambda: _ring(signature), robust=True)
+
+
+def _ring(signature: Any) -> None:
+    reach(signature.task)  # the work is committed, and nobody has heard of it yet
+    signature.apply_async(retry=False)

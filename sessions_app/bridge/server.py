@@ -27,6 +27,7 @@ from sessions_app.services.reconcile import reconcile
 from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.clock import now
 from studio.kernel.errors import StudioError
+from studio.kernel.faultpoints import reach
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +119,7 @@ class ServerBridge:
         noticed = self.ingest.take(items)
         self.ingest.flush_deltas()
         if noticed.look_at:
+            reach("bridge.idle")
             self._reconcile(Turn.objects.filter(session_id__in=noticed.look_at))
         for directory in noticed.gone:
             here = {"session__directory": directory} if directory else {}

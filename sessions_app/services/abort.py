@@ -14,6 +14,7 @@ from sessions_app.services.reconcile import reconcile
 from sessions_app.services.settle import WATCHDOG_CODES, settle
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.faultpoints import reach
 from studio.queue import Names, enqueue
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,9 @@ def abort(turn_id: uuid.UUID | str) -> None:
         _give_up(turn, "")  # the server never heard of it
         return
     try:
+        reach("abort.before_post")
         backend_for(turn.session.server).abort(turn.session.external_id)
+        reach("abort.after_post")
     except NotFound:
         _give_up(turn, "The agent server no longer knows this session.")
     except Upstream as error:

@@ -28,6 +28,7 @@ from sessions_app.signals import turn_changed
 from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.faultpoints import reach
 from studio.kernel.tokens import sign_subject
 from studio.queue import Names, enqueue
 
@@ -47,9 +48,11 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
         return
     if turn.hold or (turn.next_try_at and turn.next_try_at > now()):
         return
+    reach("dispatch.before_claim")
     epoch = claim(Turn.objects.filter(pk=turn.pk, state=turn.state), seconds=LEASE_SECONDS)
     if epoch is None:
         return
+    reach("dispatch.after_claim")
     if turn.abort_requested_at:
         settle(turn.pk, TurnOutcome.ABORTED, error_code="aborted")
         return
@@ -96,6 +99,7 @@ def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
     """Make the calls of one dispatch; False when the turn went to somebody else before its prompt was sent."""
     session = turn.session
     if not session.external_id:
+        reach("dispatch.before_session")
         opened = backend.open_session(
             directory=session.directory,
             title=session.title,
@@ -103,17 +107,20 @@ def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
             agent=session.agent,
             model=session.model,
         )
+        reach("dispatch.session_opened")
         # Committed before the prompt goes out: the bridge must know the session when its first event comes.
         AgentSession.objects.filter(pk=session.pk, external_id="").update(external_id=opened)
         session.refresh_from_db(fields=["external_id"])
     if not renew(Turn, turn.pk, epoch, seconds=LEASE_SECONDS):
         return False
+    reach("dispatch.before_tools")
     if turn.tool_subject and not backend.attach_tools(
         directory=session.directory, token=sign_subject(turn.tool_subject)
     ):
         log.warning("tools_not_attached", turn=str(turn.pk))  # the prompt names the prose forms that work without
     if not renew(Turn, turn.pk, epoch, seconds=LEASE_SECONDS):
         return False
+    reach("dispatch.before_post")
     backend.admit(
         Prompt(
             external_session=session.external_id,
@@ -126,6 +133,7 @@ def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
             text=turn.prompt,
         )
     )
+    reach("dispatch.after_post")
     for batch in sent_batches(turn):  # of an earlier try: what the server has of them it knows by their ids
         backend.admit(steer_prompt(session, turn, batch))
     return True
@@ -162,6 +170,8 @@ def _mark_running(turn: Turn, epoch: int) -> bool:
                 turn_changed.send(sender=Turn, turn=turn)
             if turn.session.inbox.filter(state=InboxState.WAITING, delivery=Delivery.STEER).exists():
                 enqueue(Names.DELIVER_MESSAGES, turn.session_id)
+        reach("dispatch.in_transaction")
+    reach("dispatch.running")
     return bool(moved)
 
 

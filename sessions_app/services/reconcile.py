@@ -22,6 +22,7 @@ from sessions_app.services.settle import WATCHDOG_CODES, settle
 from sessions_app.signals import turn_changed
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.faultpoints import reach
 from studio.kernel.text import clean
 from studio.queue import Names, enqueue
 
@@ -53,7 +54,9 @@ def reconcile(turn_id: uuid.UUID | str) -> None:
     except Upstream as error:
         log.info("reconcile_postponed", turn=str(turn.pk), error=error.message)
         return
+    reach("reconcile.before_append")
     session_log.append(session.pk, view.events)
+    reach("reconcile.after_append")
     if view.state == "running":
         note_retry(turn, view)
     elif view.state == "absent":

@@ -15,6 +15,7 @@ from sessions_app.services import clock, follow_up
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_settled
 from studio.kernel.clock import now
+from studio.kernel.faultpoints import reach
 from studio.kernel.text import clean
 from studio.queue import Names, enqueue
 
@@ -44,6 +45,7 @@ def settle(
     A turn does not complete while a steer is on its way to it: that message is its business too (False, and the delivery
     is asked for again). After a completed or interrupted turn the inbox opens the next one in the same transaction.
     """
+    reach("settle.before")
     with transaction.atomic():
         found = Turn.objects.filter(pk=turn_id).values_list("session_id", flat=True).first()
         if found is None:
@@ -86,4 +88,5 @@ def settle(
         if outcome == TurnOutcome.COMPLETED or turn.abort_reason == INTERRUPTED:
             follow_up.open_next(turn.session_id, after=turn)
         turn_settled.send(sender=Turn, turn=turn)
+        reach("settle.in_transaction")
     return True

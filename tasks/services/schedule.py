@@ -9,6 +9,7 @@ from django.db import transaction
 
 from agents.models import AgentServer
 from agents.selectors import ready_servers
+from studio.kernel.faultpoints import reach
 from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState, RunState
@@ -24,6 +25,7 @@ def schedule() -> int:
     Idempotent. Two schedulers at once keep the caps: both count under the lock of the servers' rows.
     """
     began = 0
+    reach("schedule.before")
     with transaction.atomic():
         queued = list(selectors.queued_runs())
         if not queued:
@@ -48,6 +50,8 @@ def schedule() -> int:
                 load[server.pk] += 1
                 busy[project.pk] += 1
                 began += 1
+        if began:
+            reach("schedule.in_transaction")
     return began
 
 
