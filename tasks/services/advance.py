@@ -15,6 +15,7 @@ from sessions_app.models import Turn, TurnOutcome, TurnState
 from studio import outbox
 from studio.kernel.claim import claim, fenced
 from studio.kernel.clock import now
+from studio.kernel.faultpoints import reach
 from studio.kernel.text import cut
 from studio.queue import Names, enqueue
 from tasks import selectors
@@ -57,9 +58,11 @@ def advance_turn(turn_id: uuid.UUID | str) -> None:
     if run.next_try_at and run.next_try_at > now():
         return
     under_way = PhaseRun.objects.filter(pk=run.pk, state__in=[RunPhaseState.RUNNING, RunPhaseState.FINISHING])
+    reach("advance.before_claim")
     epoch = claim(under_way, seconds=LEASE_SECONDS)
     if epoch is None:
         return
+    reach("advance.after_claim")
     fenced(PhaseRun, run.pk, epoch).update(state=RunPhaseState.FINISHING)
     work_on(run, epoch, lambda: _advance(run, turn, epoch))
 
@@ -73,6 +76,7 @@ def _wake_successor(run: PhaseRun) -> None:
 
 def _advance(run: PhaseRun, turn: Turn, epoch: int) -> None:
     left = _commit(run, turn)
+    reach("advance.committed")
     with transaction.atomic():
         task = lock(run.task_id)
         mine = fenced(PhaseRun, run.pk, epoch).filter(state=RunPhaseState.FINISHING)
@@ -86,6 +90,7 @@ def _advance(run: PhaseRun, turn: Turn, epoch: int) -> None:
             payload = {"task": str(task.pk), "workspace": str(task.workspace_id), "head": left.head}
             outbox.publish(task.project_id, f"task:{task.pk}", "workspace.updated", payload)
         _conclude(task, fresh, turn, left)
+        reach("advance.in_transaction")
 
 
 def _conclude(task: Task, run: PhaseRun, turn: Turn, left: Left) -> None:

@@ -14,6 +14,7 @@ from sessions_app.services.turns import admit_turn, open_session
 from studio import outbox
 from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import now
+from studio.kernel.faultpoints import reach
 from tasks import prompts, selectors
 from tasks.choices import FindingState, Phase, RunPhaseState
 from tasks.models import Finding, PhaseRun, Task
@@ -44,6 +45,7 @@ def prepare_run(run_id: uuid.UUID | str) -> None:
     epoch = claim(PhaseRun.objects.filter(pk=run.pk, state=RunPhaseState.PREPARING), seconds=LEASE_SECONDS)
     if epoch is None:
         return
+    reach("prepare.after_claim")
     if run.server is None:
         requeue_run(run.pk, epoch=epoch)  # the server was removed: another one takes it
         return
@@ -53,6 +55,7 @@ def prepare_run(run_id: uuid.UUID | str) -> None:
 def _prepare(run: PhaseRun, epoch: int) -> None:
     with failing_as("workspace_failed"):
         workspace = _workspace(run.task)
+    reach("prepare.workspace_made")
     if Turn.objects.filter(session__workspace=workspace).exclude(state=TurnState.SETTLED).exists():
         wait(run, epoch, BUSY_SECONDS, "Waiting: the last turn in this workspace is still ending.")
         return
@@ -65,6 +68,7 @@ def _prepare(run: PhaseRun, epoch: int) -> None:
             role=system_text(profile.role, profile.instructions),
             repository=read_text(workspace, INSTRUCTIONS_FILE, limit=prompts.INSTRUCTIONS_LIMIT + 1),
         )
+    reach("prepare.before_turn")
     _begin(run, epoch, workspace, profile, prompt, system)
 
 
@@ -119,6 +123,7 @@ def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfil
             review_of(task, begun)
         _publish(task, "session.opened", session=str(session.pk), role=session.role, phase=run.phase, run=str(run.pk))
         show(task, RUNNING, run=begun)
+        reach("prepare.in_transaction")
 
 
 def render_prompt(run: PhaseRun, workspace: Workspace) -> str:
