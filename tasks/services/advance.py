@@ -22,8 +22,9 @@ from tasks import selectors
 from tasks.choices import ERRORS, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.models import PhaseRun, Plan, Review, Task
 from tasks.services import completion, results
+from tasks.services.follow_up import conclude_follow_up
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
-from tasks.services.runs import end_run, fail_locked, open_run, succeed_run
+from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
 from tasks.services.steps import failing_as, work_on
 from tasks.verdicts import parse_verdict
 from workspaces.models import MergeAttempt, MergeState
@@ -50,7 +51,12 @@ def advance_turn(turn_id: uuid.UUID | str) -> None:
     """Draw the conclusion from a settled turn. Idempotent; returns when it was drawn or another worker draws it."""
     turn = Turn.objects.filter(pk=turn_id, state=TurnState.SETTLED).first()
     run = PhaseRun.objects.select_related("task__workspace", "session__workspace").filter(turn_id=turn_id).first()
-    if turn is None or run is None:
+    if turn is None:
+        return
+    if run is None:
+        conclude_follow_up(turn)
+        return
+    if follow_turn(turn):
         return
     if run.state not in (RunPhaseState.RUNNING, RunPhaseState.FINISHING):
         _wake_successor(run)

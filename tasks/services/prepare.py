@@ -9,7 +9,8 @@ from django.db import transaction
 from agents.models import AgentProfile, AgentRole
 from agents.roles import system_text
 from agents.selectors import profile_for
-from sessions_app.models import Turn, TurnState
+from sessions_app.models import AgentSession, InboxState, Turn, TurnState
+from sessions_app.services.follow_up import carry_over, fingerprint_of
 from sessions_app.services.turns import admit_turn, open_session
 from studio import outbox
 from studio.kernel.claim import claim, fenced, renew
@@ -107,7 +108,10 @@ def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfil
             title=f"{task.key} {Phase(run.phase).label.lower()}, round {run.round}",
             agent=profile.agent,
             model=profile.model,
+            subject=str(task.pk),
+            fingerprint=fingerprint_of(profile),
         )
+        _take_over_messages(task, session)
         turn = admit_turn(
             session=session,
             prompt=prompt,
@@ -124,6 +128,13 @@ def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfil
         _publish(task, "session.opened", session=str(session.pk), role=session.role, phase=run.phase, run=str(run.pk))
         show(task, RUNNING, run=begun)
         reach("prepare.in_transaction")
+
+
+def _take_over_messages(task: Task, session: AgentSession) -> None:
+    """What people said to an earlier session of the role and was not sent yet is for the session that goes on with it."""
+    waiting = AgentSession.objects.filter(subject=str(task.pk), role=session.role, inbox__state=InboxState.WAITING)
+    for earlier in waiting.exclude(pk=session.pk).distinct().order_by("created_at"):
+        carry_over(earlier, session)
 
 
 def render_prompt(run: PhaseRun, workspace: Workspace) -> str:

@@ -8,6 +8,7 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 
+from sessions_app.models import Turn, TurnState
 from sessions_app.services.abort import request_abort
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict
@@ -92,8 +93,7 @@ def stop_run(task: Task, run: PhaseRun) -> None:
         return
     PhaseRun.objects.filter(pk=run.pk).update(stop_requested_at=now())
     show(task, Card(RunState.RUNNING, reason="Stopping."), run=run)
-    if run.turn_id is not None:
-        request_abort(turn_id=run.turn_id, reason="stopped")
+    _abort_turn(run)
 
 
 def supersede_run(task: Task) -> None:
@@ -104,10 +104,27 @@ def supersede_run(task: Task) -> None:
     run = active_run(task)
     if run is None:
         return
-    if run.turn_id is not None:
-        request_abort(turn_id=run.turn_id, reason="stopped")
+    _abort_turn(run)
     _close(run, RunPhaseState.STOPPED)
     enqueue(Names.SCHEDULE_RUNS)
+
+
+def _abort_turn(run: PhaseRun) -> None:
+    """Ask for the end of the turn that works for the run: its own, or one that a message in the inbox opened after it."""
+    turns = Turn.objects.filter(session_id=run.session_id, session__isnull=False).exclude(state=TurnState.SETTLED)
+    for turn_id in turns.values_list("pk", flat=True):
+        request_abort(turn_id=turn_id, reason="stopped")
+
+
+def follow_turn(turn: Turn) -> bool:
+    """Let the run of a settled turn follow the turn that the inbox opened after it; whether there is one. Idempotent."""
+    successor = Turn.objects.filter(continues=turn).first()
+    if successor is None:
+        return False
+    PhaseRun.objects.filter(turn=turn, state__in=ACTIVE_RUN_STATES).update(turn=successor)
+    if successor.state == TurnState.SETTLED:
+        enqueue(Names.ADVANCE_TURN, successor.pk)
+    return True
 
 
 def end_run(task: Task, run: PhaseRun, state: RunPhaseState, card: Card, *, code: str = "", message: str = "") -> None:
