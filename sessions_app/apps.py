@@ -12,5 +12,8 @@ class SessionsAppConfig(AppConfig):
         from studio import topics
 
         topics.register(
-            "session", topics.TopicKind(selectors.may_see_session, selectors.read_session, selectors.session_head)
+            "session",
+            topics.TopicKind(
+                selectors.may_see_session, selectors.read_session, selectors.session_head, selectors.read_sessions
+            ),
         )

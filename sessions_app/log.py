@@ -8,11 +8,13 @@ server's messages: appending it again is a no-op, and a replay after a lost stre
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
-from decimal import Decimal
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from agents.backend import LogEntry
 from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
@@ -20,58 +22,116 @@ from studio import doorbell
 from studio.kernel.clock import now
 
 STEP = "step.finished"
+INSERT_ROWS = 500  # rows of one statement
+MAX_COUNT = 2**53  # tokens of one step; more is rubbish
+MAX_COST = Decimal(100_000)  # US dollars of one step
 
 
 def append(session_id: uuid.UUID, entries: Iterable[LogEntry]) -> list[LogEntry]:
     """Append what the log does not have yet; the entries that were new, in order. Idempotent by key.
 
     Tokens, cost and the running turn's step count follow from the new entries in the same transaction, so they are
-    counted exactly once.
+    counted exactly once. Raises AgentSession.DoesNotExist when the session is gone.
     """
-    wanted = {entry.key: entry for entry in entries}
-    if not wanted:
+    listed = list(entries)
+    if not listed:
         return []
+    new = append_many({session_id: listed})
+    if session_id not in new:
+        raise AgentSession.DoesNotExist(f"There is no session {session_id}.")
+    return new[session_id]
+
+
+def append_many(batches: Mapping[uuid.UUID, Iterable[LogEntry]]) -> dict[uuid.UUID, list[LogEntry]]:
+    """Append to several logs in one transaction, as `append` does to one; what was new in each.
+
+    A batch costs a handful of statements, however many sessions it is for. Sessions that do not exist are left out.
+    """
+    wanted = {session_id: {entry.key: entry for entry in entries} for session_id, entries in batches.items()}
+    wanted = {session_id: entries for session_id, entries in wanted.items() if entries}
+    if not wanted:
+        return {}
     with transaction.atomic():
-        session = AgentSession.objects.select_for_update().get(pk=session_id)
-        known = set(
-            SessionEvent.objects.filter(session=session, upstream_key__in=wanted).values_list("upstream_key", flat=True)
-        )
-        new = [entry for key, entry in wanted.items() if key not in known]
-        if not new:
-            return []
-        SessionEvent.objects.bulk_create(
-            SessionEvent(
-                session=session, seq=seq, kind=entry.kind, upstream_key=entry.key, data=entry.data, at=entry.at
-            )
-            for seq, entry in enumerate(new, start=session.last_seq + 1)
-        )
-        session.last_seq += len(new)
-        _count_usage(session, new)
-        session.save(
-            update_fields=["last_seq", "cost", "tokens_input", "tokens_output", "tokens_reasoning", "tokens_cached"]
-        )
-        steps = sum(1 for entry in new if entry.kind == STEP and "child" not in entry.data)
-        Turn.objects.filter(session=session, state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
+        # Always in the same order, so that two writers of several logs cannot wait for each other.
+        rows = AgentSession.objects.select_for_update().filter(pk__in=wanted).order_by("pk")
+        sessions = {session.pk: session for session in rows}
+        known = _known(wanted)
+        new = {
+            pk: [entry for key, entry in wanted[pk].items() if (pk, key) not in known]
+            for pk in sessions  # in the order of the locks
+        }
+        written = {pk: entries for pk, entries in new.items() if entries}
+        if written:
+            _write(sessions, written)
+            topics = [f"session:{pk}" for pk in written]
+            transaction.on_commit(lambda: doorbell.ring(*topics), robust=True)
+    return new
+
+
+def _known(wanted: Mapping[uuid.UUID, Mapping[str, LogEntry]]) -> set[tuple[uuid.UUID, str]]:
+    """The (session, key) pairs that the logs have already."""
+    mine = Q()
+    for pk, entries in wanted.items():
+        mine |= Q(session_id=pk, upstream_key__in=list(entries))
+    return set(SessionEvent.objects.filter(mine).values_list("session_id", "upstream_key"))
+
+
+def _write(sessions: Mapping[uuid.UUID, AgentSession], new: Mapping[uuid.UUID, list[LogEntry]]) -> None:
+    """Insert the entries under the locks of their sessions, and what follows from them."""
+    SessionEvent.objects.bulk_create(
+        [
+            SessionEvent(session_id=pk, seq=seq, kind=entry.kind, upstream_key=entry.key, data=entry.data, at=entry.at)
+            for pk, entries in new.items()
+            for seq, entry in enumerate(entries, start=sessions[pk].last_seq + 1)
+        ],
+        batch_size=INSERT_ROWS,
+    )
+    by_count: dict[int, list[uuid.UUID]] = defaultdict(list)
+    for pk, entries in new.items():
+        by_count[len(entries)].append(pk)
+    for count, pks in by_count.items():  # a few numbers for many sessions
+        AgentSession.objects.filter(pk__in=pks).update(last_seq=F("last_seq") + count)
+    by_steps: dict[int, list[uuid.UUID]] = defaultdict(list)
+    for pk, entries in new.items():
+        finished = [entry for entry in entries if entry.kind == STEP]
+        if finished:
+            _count_usage(sessions[pk], finished)
+        by_steps[sum("child" not in entry.data for entry in finished)].append(pk)
+    for steps, pks in by_steps.items():
+        Turn.objects.filter(session_id__in=pks, state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
             last_event_at=now(), steps=F("steps") + steps
         )
-        transaction.on_commit(lambda: doorbell.ring(f"session:{session_id}"), robust=True)
-    return new
 
 
 def _count_usage(session: AgentSession, entries: list[LogEntry]) -> None:
     for entry in entries:
-        if entry.kind != STEP:
-            continue
-        tokens = entry.data.get("tokens", {})
-        session.cost += Decimal(str(entry.data.get("cost", 0)))
-        session.tokens_input += int(tokens.get("input", 0))
-        session.tokens_output += int(tokens.get("output", 0))
-        session.tokens_reasoning += int(tokens.get("reasoning", 0))
-        session.tokens_cached += int(tokens.get("cached", 0))
+        tokens = entry.data.get("tokens")
+        counts = tokens if isinstance(tokens, dict) else {}
+        session.cost += _cost(entry.data.get("cost"))
+        session.tokens_input += _count(counts.get("input"))
+        session.tokens_output += _count(counts.get("output"))
+        session.tokens_reasoning += _count(counts.get("reasoning"))
+        session.tokens_cached += _count(counts.get("cached"))
+    session.save(update_fields=["cost", "tokens_input", "tokens_output", "tokens_reasoning", "tokens_cached"])
 
 
-def note_activity(session_id: uuid.UUID) -> None:
-    """The running turn of the session showed a sign of life that is no entry."""
-    Turn.objects.filter(session_id=session_id, state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
+def _count(value: Any) -> int:
+    """A number of tokens as it may be stored; nothing for what is none."""
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if usable else 0
+
+
+def _cost(value: Any) -> Decimal:
+    """A step's cost as it may be stored; nothing for what is none."""
+    try:
+        cost = Decimal(str(value or 0))
+    except InvalidOperation:
+        return Decimal(0)
+    return cost if cost.is_finite() and 0 <= cost <= MAX_COST else Decimal(0)
+
+
+def note_activity(session_ids: Iterable[uuid.UUID]) -> None:
+    """The running turns of these sessions showed a sign of life that is no entry."""
+    Turn.objects.filter(session_id__in=list(session_ids), state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
         last_event_at=now()
     )

@@ -6,9 +6,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
-from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
+from sessions_app.models import AgentSession, InboxItem, InboxState, SessionEvent, Turn, TurnState
 from studio.topics import Event
 from workspaces.selectors import projects_visible_to
 
@@ -43,6 +43,15 @@ def read_session(session_id: str, after: int, limit: int = READ_LIMIT) -> list[E
     return [Event(f"session:{session_id}", row.seq, row.kind, row.data, row.at) for row in rows]
 
 
+def read_sessions(cursors: dict[str, int], limit: int) -> list[Event]:
+    """The logs of several sessions after their cursors, each ascending; at most `limit` entries in all."""
+    after = Q()
+    for session_id, cursor in cursors.items():
+        after |= Q(session_id=uuid.UUID(session_id), seq__gt=cursor)
+    rows = SessionEvent.objects.filter(after).order_by("session_id", "seq")[:limit] if cursors else []
+    return [Event(f"session:{row.session_id}", row.seq, row.kind, row.data, row.at) for row in rows]
+
+
 def session_head(session_id: str) -> int:
     """The last number of a session's log, 0 when it is empty."""
     return AgentSession.objects.filter(pk=session_id).values_list("last_seq", flat=True).first() or 0
@@ -61,3 +70,8 @@ def transcript(session: AgentSession, after: int = 0, limit: int = READ_LIMIT) -
 def active_turn(session: AgentSession) -> Turn | None:
     """The turn that is not settled yet, if there is one."""
     return session.turns.exclude(state=TurnState.SETTLED).first()
+
+
+def open_messages(session: AgentSession) -> QuerySet[InboxItem]:
+    """The messages that wait or are on their way, in order."""
+    return session.inbox.filter(state__in=[InboxState.WAITING, InboxState.SENDING]).order_by("position")

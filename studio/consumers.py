@@ -22,6 +22,7 @@ PAGE = 500
 MAX_TOPICS = 200
 MAX_MESSAGE = 64 * 1024  # bytes
 QUEUE_FRAMES = 5_000  # a reader that is further behind is told to read again
+BATCH_CHARS = 256 * 1024  # of one batch, for readers that take several frames in one message
 PING_SECONDS = 20.0
 UNAUTHENTICATED = 4401
 
@@ -33,6 +34,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
         self.cursors: dict[str, int] = {}
         self.outbox: asyncio.Queue[str] = asyncio.Queue(maxsize=QUEUE_FRAMES)
         self.tasks: list[asyncio.Task[None]] = []
+        self.batches = False  # whether this reader takes several frames in one message
         user = self.scope.get("user")
         if user is None or not user.is_authenticated:
             await self.accept()
@@ -85,6 +87,7 @@ class FeedConsumer(AsyncWebsocketConsumer):
         after = message.get("after", {})
         if not isinstance(after, dict):
             raise ValueError("after is an object: topic -> seq.")
+        self.batches = self.batches or message.get("batch") is True
         if len(self.cursors.keys() | set(names)) > MAX_TOPICS:
             raise ValueError(f"At most {MAX_TOPICS} topics a connection.")
         for name in names:
@@ -158,7 +161,16 @@ class FeedConsumer(AsyncWebsocketConsumer):
 
     async def _write(self) -> None:
         while True:
-            await self.send(text_data=await self.outbox.get())
+            frame = await self.outbox.get()
+            await self.send(text_data=self._batch(frame) if self.batches else frame)
+
+    def _batch(self, first: str) -> str:
+        """`first` with what else waits, as one frame: sending costs by the message, not by its length."""
+        frames, size = [first], len(first)
+        while size < BATCH_CHARS and not self.outbox.empty():
+            frames.append(self.outbox.get_nowait())
+            size += len(frames[-1])
+        return first if len(frames) == 1 else f'{{"type": "batch", "frames": [{", ".join(frames)}]}}'
 
     async def _ping(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from studio.topics import Event
 
 log = structlog.get_logger(__name__)
 
-BATCH_SECONDS = 0.025
+BATCH_SECONDS = 0.02  # between two readings; the first ring after a silence is answered at once
 READ_LIMIT = 500
 # The doorbell may lose a ring (a broker that restarts); every topic somebody looks at is read at least this often.
 LOOK_ANYWAY_SECONDS = 5.0
@@ -96,42 +97,44 @@ class Hub:
                 await asyncio.sleep(RESUBSCRIBE_SECONDS)
 
     def _hear(self, message: dict[str, Any]) -> None:
-        topic = message.get("topic", "")
-        if message.get("type") == "bell":
+        if message.get("type") != "news":
+            return
+        for topic in message["topics"]:
             self.mark(topic)
-        elif message.get("type") == "delta" and topic in self._readers:
-            frame: dict[str, Any] = {"type": "delta", "topic": topic, "part": message["part"], "text": message["text"]}
-            encoded = json.dumps(frame)
-            for reader in tuple(self._readers[topic]):
-                reader.deliver_delta(encoded)
+        for topic, part, text in message["pieces"]:
+            if topic in self._readers:
+                encoded = json.dumps({"type": "delta", "topic": topic, "part": part, "text": text})
+                for reader in tuple(self._readers[topic]):
+                    reader.deliver_delta(encoded)
 
     async def _pump(self) -> None:
+        last = 0.0
         while True:
             await self._wake.wait()
-            await asyncio.sleep(BATCH_SECONDS)
+            await asyncio.sleep(max(0.0, last + BATCH_SECONDS - time.monotonic()))
+            last = time.monotonic()
             self._wake.clear()
             dirty, self._dirty = self._dirty, set()
-            for topic in dirty:
-                try:
-                    await self._hand_out(topic)
-                except Exception as error:  # noqa: BLE001 -- a database that is away for a moment: look again later
-                    log.warning("hub_could_not_read", topic=topic, error=str(error))
+            cursors = {topic: self._cursor[topic] for topic in dirty if topic in self._cursor}
+            try:
+                news = await read_frames(cursors, READ_LIMIT)
+            except Exception as error:  # noqa: BLE001 -- a database that is away for a moment: look again later
+                log.warning("hub_could_not_read", topics=len(cursors), error=str(error))
+                continue
+            for topic, frames in news.items():
+                self._hand_out(topic, frames)
+            if sum(map(len, news.values())) >= READ_LIMIT:  # there may be more
+                for topic in cursors:
+                    self.mark(topic)
 
-    async def _hand_out(self, topic: str) -> None:
-        cursor = self._cursor.get(topic)
-        if cursor is None:
-            return
-        events = await read(topic, cursor, READ_LIMIT)
-        if not events or topic not in self._cursor:
+    def _hand_out(self, topic: str, frames: list[tuple[int, str]]) -> None:
+        if topic not in self._cursor:
             return
         # Readers that joined while the rows were read may be behind: the shared cursor never moves back.
-        self._cursor[topic] = max(self._cursor[topic], events[-1].seq)
-        for event in events:
-            encoded = json.dumps(event.frame())
-            for reader in tuple(self._readers.get(topic, ())):
-                reader.deliver(topic, event.seq, encoded)
-        if len(events) == READ_LIMIT:
-            self.mark(topic)
+        self._cursor[topic] = max(self._cursor[topic], frames[-1][0])
+        for reader in tuple(self._readers.get(topic, ())):
+            for seq, frame in frames:
+                reader.deliver(topic, seq, frame)
 
     async def _look_anyway(self) -> None:
         while True:
@@ -145,6 +148,28 @@ def read(topic: str, after: int, limit: int) -> list[Event]:
     """The events of `topic` after a cursor."""
     kind, subject = topics.resolve(topic)
     return kind.read(subject, after, limit)
+
+
+@database_sync_to_async
+def read_frames(cursors: dict[str, int], limit: int) -> dict[str, list[tuple[int, str]]]:
+    """What is new in these topics after their cursors, as (seq, encoded frame), in order; topics without news are absent.
+
+    The topics of one kind are read together, at most `limit` events of each kind; a kind that cannot be read costs only
+    itself.
+    """
+    by_kind: dict[str, dict[str, int]] = defaultdict(dict)
+    for topic, after in cursors.items():
+        by_kind[topic.partition(":")[0]][topic] = after
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for kind, of_kind in by_kind.items():
+        try:
+            events = topics.read_many(kind, of_kind, limit)
+        except Exception as error:  # noqa: BLE001 -- a database that is away for a moment: look again later
+            log.warning("hub_could_not_read", kind=kind, topics=len(of_kind), error=str(error))
+            continue
+        for event in events:
+            found[event.topic].append((event.seq, json.dumps(event.frame())))
+    return found
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

@@ -43,6 +43,8 @@ class TopicKind:
     may_see: Callable[[Any, str], bool]  # (user, id)
     read: Callable[[str, int, int], list[Event]]  # (id, after seq, limit): ascending
     head: Callable[[str], int]  # (id): the last seq, 0 when there is none
+    # ({id: after seq}, limit): of several ids at once, each ascending; at most `limit` in all. None: one after the other.
+    read_many: Callable[[dict[str, int], int], list[Event]] | None = None
 
 
 _kinds: dict[str, TopicKind] = {}
@@ -59,3 +61,15 @@ def resolve(topic: str) -> tuple[TopicKind, str]:
     if kind not in _kinds or not subject or len(topic) > 80:
         raise Invalid(f"There is no topic called {topic[:80]!r}.", code="unknown_topic")
     return _kinds[kind], subject
+
+
+def read_many(kind: str, cursors: dict[str, int], limit: int) -> list[Event]:
+    """The events of several topics of one kind after their cursors, ascending in each topic.
+
+    Fewer than `limit` events are all there are.
+    """
+    how = _kinds[kind]
+    subjects = {topic.partition(":")[2]: after for topic, after in cursors.items()}
+    if how.read_many:
+        return how.read_many(subjects, limit)
+    return [event for subject, after in subjects.items() for event in how.read(subject, after, limit)]

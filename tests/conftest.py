@@ -53,8 +53,8 @@ def silent_doorbell(monkeypatch, request):
     rung: list[str] = []
     if request.node.get_closest_marker("real"):
         return rung
-    monkeypatch.setattr("studio.doorbell.ring", rung.append)
-    monkeypatch.setattr("studio.doorbell.send_delta", lambda topic, part, text: rung.append(topic))
+    monkeypatch.setattr("studio.doorbell.ring", lambda *topics: rung.extend(topics))
+    monkeypatch.setattr("studio.doorbell.send_pieces", lambda pieces: rung.extend(topic for topic, _, _ in pieces))
     return rung
 
 

@@ -1,6 +1,6 @@
 """A batch of stream items becomes log entries, live deltas, and a list of what must be looked at.
 
-The stream is a hint: everything here may be lost or doubled, and `services.settle.reconcile` repairs it.
+The stream is a hint: everything here may be lost or doubled, and `services.reconcile` repairs it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Ingest:
                 self._deltas.setdefault((session_id, part), []).append(text)
             case PartReset(part=part) if not child:
                 self._deltas.pop((session_id, part), None)
-                doorbell.send_delta(f"session:{session_id}", part, None)
+                doorbell.send_pieces([(f"session:{session_id}", part, None)])
             case Retrying(at=at, message=message) if not child:
                 self._note_retry(session_id, message, at)
             case PermissionAsked() | QuestionAsked():
@@ -156,8 +156,10 @@ class Ingest:
             return
         self._delta_due = at + DELTA_PERIOD
         waiting, self._deltas = self._deltas, {}
-        for (session_id, part), pieces in waiting.items():
-            doorbell.send_delta(f"session:{session_id}", part, "".join(pieces))
+        doorbell.send_pieces(
+            (f"session:{session_id}", part, "".join(pieces)) for (session_id, part), pieces in waiting.items()
+        )
+        for session_id, _ in waiting:
             self._note_activity(session_id, at)
 
     def _note_activity(self, session_id: uuid.UUID, at: float) -> None:
@@ -165,4 +167,4 @@ class Ingest:
         if at - self._active.get(session_id, 0.0) < ACTIVITY_PERIOD:
             return
         self._active[session_id] = at
-        session_log.note_activity(session_id)
+        session_log.note_activity([session_id])

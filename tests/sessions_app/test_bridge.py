@@ -75,7 +75,7 @@ def test_take__one_entry_that_cannot_be_stored_costs_only_itself(ingest, session
 
 def test_deltas__are_joined_and_sent_on(ingest, session, monkeypatch):
     sent = []
-    monkeypatch.setattr("studio.doorbell.send_delta", lambda *args: sent.append(args))
+    monkeypatch.setattr("studio.doorbell.send_pieces", sent.extend)
     ingest.take([Delta("ses_a", "p", "Hel", False), Delta("ses_a", "p", "lo", False)])
     ingest.flush_deltas()
     ingest.take([PartReset("ses_a", "p")])

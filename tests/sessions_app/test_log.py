@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -19,6 +20,14 @@ def text(key: str) -> LogEntry:
 
 def step(key: str, **tokens: int) -> LogEntry:
     return LogEntry("step.finished", f"step:{key}", {"part": key, "cost": 0.25, "tokens": tokens}, now())
+
+
+@pytest.fixture
+def other_session(session):
+    session_2 = AgentSession.objects.get(pk=session.pk)
+    session_2.pk, session_2._state.adding, session_2.external_id = uuid4(), True, ""
+    session_2.save()
+    return session_2
 
 
 def test_append__numbers_without_a_gap(session):
@@ -42,6 +51,42 @@ def test_append__usage_is_counted_once(session):
     assert (session.tokens_input, session.tokens_output) == (11, 5)
     assert (session.tokens_cached, session.tokens_reasoning) == (7, 2)
     assert str(session.cost) == "0.500000"
+
+
+@pytest.mark.parametrize("tokens", [None, [], "many", {"input": None, "output": "7", "cached": -1, "reasoning": True}])
+@pytest.mark.parametrize("cost", [None, "no number", "NaN", -3, 10**9])
+def test_append__a_step_with_rubbish_for_tokens_counts_nothing(session, tokens, cost):
+    log.append(session.pk, [LogEntry("step.finished", "step:s", {"part": "s", "cost": cost, "tokens": tokens}, now())])
+    session.refresh_from_db()
+    assert (session.last_seq, session.cost, session.tokens_input, session.tokens_output) == (1, 0, 0, 0)
+
+
+def test_append_many__writes_each_log_under_its_own_numbers(session, other_session, silent_doorbell):
+    log.append(session.pk, [text("a")])
+    new = log.append_many({session.pk: [text("a"), text("b")], other_session.pk: [text("a")], uuid4(): [text("x")]})
+    assert {pk: [entry.key for entry in entries] for pk, entries in new.items()} == {
+        session.pk: ["text:b"],
+        other_session.pk: ["text:a"],
+    }
+    for one, seqs in ((session, [1, 2]), (other_session, [1])):
+        one.refresh_from_db()
+        assert [event.seq for event in selectors.read_session(str(one.pk), 0)] == seqs
+        assert one.last_seq == len(seqs)
+
+
+def test_append_many__costs_a_fixed_number_of_statements(session, other_session, django_assert_max_num_queries):
+    with django_assert_max_num_queries(8):
+        log.append_many({one.pk: [text(str(n)) for n in range(30)] for one in (session, other_session)})
+
+
+def test_read_sessions__reads_several_logs_after_their_cursors(session, other_session):
+    log.append_many({session.pk: [text("a"), text("b")], other_session.pk: [text("c"), text("d")]})
+    found = selectors.read_sessions({str(session.pk): 1, str(other_session.pk): 0}, 500)
+    assert sorted((event.topic, event.seq) for event in found) == sorted(
+        [(f"session:{session.pk}", 2), (f"session:{other_session.pk}", 1), (f"session:{other_session.pk}", 2)]
+    )
+    assert len(selectors.read_sessions({str(session.pk): 0, str(other_session.pk): 0}, 3)) == 3
+    assert selectors.read_sessions({}, 3) == []
 
 
 def test_append__steps_of_sub_agents_cost_but_do_not_count(session, turn):

@@ -142,9 +142,26 @@ async def test_delta__reaches_those_who_look(world):
     reader = await connect(owner)
     await ask(reader, type="subscribe", topics=[topic])
     await asyncio.sleep(0.2)  # the hub's own subscription at the broker
-    doorbell.send_delta(topic, "prt_1", "Hel")
+    doorbell.send_pieces([(topic, "prt_1", "Hel")])
     frame = await reader.receive_json_from(PATIENCE)
     assert frame == {"type": "delta", "topic": topic, "part": "prt_1", "text": "Hel"}
+    await end(reader)
+
+
+async def test_batch__what_waits_comes_in_one_message(world):
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, *["a"] * 40)
+    reader = await connect(owner)
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: 0}, "batch": True})
+    seen, messages = [], 0
+    while len(seen) < 40:
+        frame = await reader.receive_json_from(PATIENCE)
+        messages += 1
+        frames = frame["frames"] if frame["type"] == "batch" else [frame]
+        seen += [one["seq"] for one in frames if one["type"] == "event"]
+    assert seen == list(range(1, 41))
+    assert messages < 10
     await end(reader)
 
 
