@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Case, Prefetch, Q, QuerySet, Value, When
 
 from sessions_app.models import AgentSession, InboxItem, InboxState, SessionEvent, Turn, TurnState
 from studio.topics import Event
@@ -67,11 +67,30 @@ def transcript(session: AgentSession, after: int = 0, limit: int = READ_LIMIT) -
     return [event for event in events if event.kind != "tool.started" or event.data.get("part") not in finished]
 
 
+def light_turns(session: AgentSession) -> QuerySet[Turn]:
+    """The session's turns without their long texts."""
+    return session.turns.defer("prompt", "system", "result_text")
+
+
 def active_turn(session: AgentSession) -> Turn | None:
-    """The turn that is not settled yet, if there is one."""
-    return session.turns.exclude(state=TurnState.SETTLED).first()
+    """The turn that is not settled yet, if there is one; without its long texts."""
+    return light_turns(session).exclude(state=TurnState.SETTLED).first()
 
 
-def open_messages(session: AgentSession) -> QuerySet[InboxItem]:
-    """The messages that wait or are on their way, in order."""
-    return session.inbox.filter(state__in=[InboxState.WAITING, InboxState.SENDING]).order_by("position")
+def todo_list(session: AgentSession) -> list[dict[str, Any]]:
+    """The newest todo list that the agent itself wrote (a partial index finds it in a log of any length)."""
+    newest = session.events.filter(kind="todo").order_by("-seq").values_list("data", flat=True).first()
+    items = (newest or {}).get("items", [])
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def pending_asks(session: AgentSession) -> QuerySet[Ask]:
+    """What the session's agents wait for, oldest first."""
+    return session.asks.filter(state=AskState.PENDING).select_related("session__project").order_by("created_at")
+
+
+def waiting_messages(session: AgentSession) -> QuerySet[InboxItem]:
+    """The messages that have not reached the agent yet, in the order in which they will."""
+    waiting = session.inbox.filter(state__in=[InboxState.WAITING, InboxState.SENDING])
+    steers_first = Case(When(delivery=Delivery.STEER, then=Value(0)), default=Value(1))
+    return waiting.order_by(steers_first, "position")

@@ -36,7 +36,7 @@ class TurnSerializer(serializers.ModelSerializer[Turn]):
         model = Turn
         fields = [
             "id", "number", "state", "outcome", "error_code", "error_message", "agent", "model", "steps", "attempts",
-            "resumes", "retry_note", "retry_at", "result_text", "created_at", "started_at", "last_event_at", "settled_at",
+            "resumes", "retries", "retry_code", "next_try_at", "hold", "retry_note", "retry_at", "result_text", "created_at", "started_at", "last_event_at", "settled_at",
         ]  # fmt: skip
         read_only_fields = fields
 
