@@ -5,11 +5,20 @@ Nothing above `agents` knows a wire format: it sees these dataclasses only, so a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol
+
+from agents.asks import (
+    AskEnded,
+    PermissionAsked,
+    QuestionAsked,
+    Rule,
+    ServerReply,
+    SessionInfo,
+)
 
 TEXT_LIMIT = 200_000  # characters of one text or reasoning entry
 OUTPUT_LIMIT = 30_000  # characters of one tool's output
@@ -194,27 +203,22 @@ class ChildOpened:
 
     session: str
     parent: str
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class PermissionAsked:
-    """The agent waits for a permission; unanswered it waits for ever."""
+class Cursor:
+    """Everything durable that happened in the session up to the server's number `seq` was said before this item."""
 
     session: str
-    id: str
-    directory: str
-    what: str
-    detail: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionAsked:
-    """The agent waits for answers; unanswered it waits for ever."""
+class Skipped:
+    """Something was refused or could not be read, and the rest goes on. The reasons are few; they are counted."""
 
-    session: str
-    id: str
-    directory: str
-    questions: list[str]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +241,20 @@ StreamItem = (
     | ChildOpened
     | PermissionAsked
     | QuestionAsked
+    | AskEnded
     | InstanceGone
+    | Cursor
+    | Skipped
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A page of what happened durably in one session, in order. `seq` is the number of its last event, -1 for none."""
+
+    session: str
+    seq: int
+    items: list[StreamItem]
 
 
 class AgentBackend(Protocol):
@@ -254,8 +270,14 @@ class AgentBackend(Protocol):
     def catalog(self) -> Catalog:
         """What the server offers now, read from it."""
 
-    def open_session(self, *, directory: str, title: str, role: str, agent: str, model: str) -> str:
-        """Open a session for `role` in `directory` and return the server's id of it."""
+    def open_session(self, *, directory: str, title: str, rules: Sequence[Rule], agent: str, model: str) -> str:
+        """Open a session under `rules` in `directory` and return the server's id of it."""
+
+    def set_rules(self, session: str, rules: Sequence[Rule]) -> None:
+        """Let `rules` hold in the session from its next step on. Raises NotFound when the session is unknown."""
+
+    def session_info(self, session: str) -> SessionInfo | None:
+        """The session as the server describes it; None when it does not know it."""
 
     def attach_tools(self, directory: str, token: str) -> bool:
         """Give the agents of `directory` the studio's tools, acting under `token`; whether the server connected to them."""
@@ -284,16 +306,26 @@ class AgentBackend(Protocol):
     def pending_asks(self, directory: str) -> list[PermissionAsked | QuestionAsked]:
         """What agents in `directory` wait for."""
 
-    def reject_permission(self, id: str, directory: str, message: str) -> None:  # noqa: A002 -- the protocol's word
-        """Refuse; with a message the agent goes on and reads it. Harmless when it is no longer asked."""
+    def answer_permission(self, ask: str, directory: str, reply: ServerReply, message: str = "") -> bool:
+        """Answer a permission; False when it is no longer asked. After a refusal with a message the agent goes on."""
 
-    def reject_question(self, id: str, directory: str) -> None:  # noqa: A002
-        """Dismiss the question. Harmless when it is no longer asked."""
+    def answer_question(self, ask: str, directory: str, answers: Sequence[Sequence[str]]) -> bool:
+        """Answer each of the questions with a list of texts; False when they are no longer asked."""
+
+    def reject_question(self, ask: str, directory: str) -> bool:
+        """Dismiss the questions, which ends the agent's turn; False when they are no longer asked."""
 
     def stream(self) -> Iterator[StreamItem]:
         """What happens on the server from now on, in all directories.
 
         Begins with Connected. Raises Upstream(transient=True) when the stream ends or is silent for 25 s.
+        """
+
+    def history(self, cursors: Mapping[str, int]) -> Iterator[Replayed]:
+        """What happened durably in these sessions (session -> the last number that is known, -1 for none) and below them.
+
+        In pages of bounded size. Sub-agents' sessions that are not named come too, each after its ChildOpened. Pieces of
+        text, states and asks are not durable: they are not replayed.
         """
 
     def dispose_directory(self, directory: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from threading import Lock
@@ -11,24 +11,25 @@ from typing import Any
 
 import structlog
 
+from agents.asks import PermissionAsked, QuestionAsked, Rule, ServerReply, SessionInfo
 from agents.backend import (
     Catalog,
     Health,
     LogEntry,
     Model,
-    PermissionAsked,
     Prompt,
-    QuestionAsked,
+    Replayed,
     StreamItem,
     Tokens,
     TurnView,
 )
+from agents.opencode.asks import permission_asked, question_asked
 from agents.opencode.client import QUICK_SECONDS, OpenCodeClient, unreachable
 from agents.opencode.entries import MALFORMED, message_entries, token_counts
+from agents.opencode.history import replay
 from agents.opencode.stream import follow
-from agents.opencode.translate import permission_asked, question_asked
 from agents.opencode.turns import children_of, turn_messages, view_of
-from agents.roles import AGENT_NAMES, permission_rules
+from agents.roles import AGENT_NAMES
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.text import clean, cut
 
@@ -92,14 +93,40 @@ class OpenCodeBackend:
         candidates += sorted(model.ref for model in models if model.usable)
         return replace(catalog, default=next((ref for ref in candidates if catalog.offers(ref)), ""))
 
-    def open_session(self, *, directory: str, title: str, role: str, agent: str, model: str) -> str:
-        """See AgentBackend. The session's agent and model go with each prompt; its rules are the role's."""
-        body: dict[str, Any] = {"title": title, "permission": permission_rules(role)}
+    def open_session(self, *, directory: str, title: str, rules: Sequence[Rule], agent: str, model: str) -> str:
+        """See AgentBackend. The session's agent and model go with each prompt."""
+        body: dict[str, Any] = {"title": title, "permission": list(rules)}
         answer = self.client.post("/session", body, directory=directory)
         try:
             return str(answer["id"])
         except MALFORMED as error:
             raise unreachable("The agent server opened a session without an id.") from error
+
+    def set_rules(self, session: str, rules: Sequence[Rule]) -> None:
+        """See AgentBackend. The server appends to what a session has, and of its rules the last match wins."""
+        wanted = list(rules)
+        present = self._session(session).get("permission")
+        if isinstance(present, list) and present[-len(wanted) :] == wanted:
+            return
+        self.client.patch(f"/session/{session}", {"permission": wanted})
+
+    def session_info(self, session: str) -> SessionInfo | None:
+        """See AgentBackend."""
+        try:
+            found = self._session(session)
+        except NotFound:
+            return None
+        parent, title = found.get("parentID"), found.get("title")
+        return SessionInfo(
+            parent=parent if isinstance(parent, str) else "",
+            title=cut(clean(title), 200) if isinstance(title, str) else "",
+        )
+
+    def _session(self, session: str) -> dict[str, Any]:
+        answer = self.client.get(f"/session/{session}")
+        if not isinstance(answer, dict):
+            raise unreachable("The agent server's description of a session cannot be read.")
+        return answer
 
     def attach_tools(self, directory: str, token: str) -> bool:
         """See AgentBackend. One POST; the server tries the connection at once and says how it went."""
@@ -211,23 +238,33 @@ class OpenCodeBackend:
             raise unreachable("The agent server's list of questions cannot be read.") from error
         return asks
 
-    def reject_permission(self, id: str, directory: str, message: str) -> None:  # noqa: A002 -- the protocol's word
-        """See AgentBackend."""
-        try:
-            self.client.post(f"/permission/{id}/reply", {"reply": "reject", "message": message}, directory=directory)
-        except NotFound:
-            log.info("permission_no_longer_asked", id=id)
+    def answer_permission(self, ask: str, directory: str, reply: ServerReply, message: str = "") -> bool:
+        """See AgentBackend. The server's own "always" is never used: it would be forgotten with the server's process."""
+        body = {"reply": reply} | ({"message": message} if message else {})
+        return self._answer(f"/permission/{ask}/reply", body, directory)
 
-    def reject_question(self, id: str, directory: str) -> None:  # noqa: A002
+    def answer_question(self, ask: str, directory: str, answers: Sequence[Sequence[str]]) -> bool:
         """See AgentBackend."""
+        return self._answer(f"/question/{ask}/reply", {"answers": [list(one) for one in answers]}, directory)
+
+    def reject_question(self, ask: str, directory: str) -> bool:
+        """See AgentBackend."""
+        return self._answer(f"/question/{ask}/reject", None, directory)
+
+    def _answer(self, path: str, body: dict[str, Any] | None, directory: str) -> bool:
         try:
-            self.client.post(f"/question/{id}/reject", directory=directory)
+            self.client.post(path, body, directory=directory)
         except NotFound:
-            log.info("question_no_longer_asked", id=id)
+            return False
+        return True
 
     def stream(self) -> Iterator[StreamItem]:
         """See AgentBackend."""
         return follow(self.client)
+
+    def history(self, cursors: Mapping[str, int]) -> Iterator[Replayed]:
+        """See AgentBackend."""
+        return replay(self.client, cursors)
 
     def dispose_directory(self, directory: str) -> None:
         """See AgentBackend."""

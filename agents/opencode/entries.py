@@ -20,22 +20,27 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, Overfl
 VALUE_LIMIT = 2_000  # characters of one argument when a tool's arguments are too long together
 MESSAGE_LIMIT = 4_000  # characters of an error's message
 TITLE_LIMIT = 300
+ID_LIMIT = 80  # characters
 TODO_LIMIT = 100
+MANY = 1_000_000  # tries
 INTERRUPTED = "Interrupted: the agent server stopped before this was finished."
 WRITING_TOOLS = {"edit", "write", "apply_patch", "multiedit", "patch"}
 
 
 def moment(milliseconds: Any) -> datetime:
-    """The server's clock as a time; now when it sent none."""
+    """The server's clock as a time; now when it sent none. Raises ValueError for a time that is none."""
     if not isinstance(milliseconds, int | float) or isinstance(milliseconds, bool) or not milliseconds:
         return now()
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError("a time beyond the calendar") from error
 
 
 def identity(value: Any) -> str:
     """An id of the server. Raises TypeError for what cannot be one."""
-    if not isinstance(value, str):
-        raise TypeError("an id is not a text")
+    if not isinstance(value, str) or len(value) > ID_LIMIT or (value and not value.isascii()) or "\x00" in value:
+        raise TypeError("an id is a short, plain text")
     return value
 
 
@@ -91,11 +96,11 @@ def retry_entry(session: str, status: dict[str, Any]) -> LogEntry:
     """The server waits to ask the provider again."""
     at = status.get("next")
     data = {
-        "attempt": int(status.get("attempt") or 0),
+        "attempt": min(int(status.get("attempt") or 0), MANY),
         "message": cut(clean(status.get("message") or ""), MESSAGE_LIMIT),
         "next_at": moment(at).isoformat() if at else None,
     }
-    return LogEntry("retry", f"retry:{session}:{data['attempt']}:{at}", data, now())
+    return LogEntry("retry", f"retry:{session}:{data['attempt']}:{str(at)[:20]}", data, now())
 
 
 def message_entries(message: dict[str, Any], *, directory: str, interrupted: bool = False) -> list[LogEntry]:

@@ -1,6 +1,6 @@
 """The server's global event stream as stream items. Pure but for a small memory of parts that are being written.
 
-Unknown and malformed events are skipped and counted; nothing here raises.
+Unknown and malformed events become Skipped items; nothing here raises.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from agents.backend import (
     Busy,
     ChildOpened,
     Connected,
+    Cursor,
     Delta,
     Entry,
     Failed,
@@ -23,6 +24,7 @@ from agents.backend import (
     PermissionAsked,
     QuestionAsked,
     Retrying,
+    Skipped,
     StreamItem,
 )
 from agents.opencode.entries import MALFORMED, error_entry, error_text, identity, moment, part_entries, retry_entry
@@ -30,10 +32,12 @@ from studio.kernel.text import clean, cut
 
 MEMORY = 5_000  # messages, parts: what is older has long ended
 DETAIL_LIMIT = 2_000
-# What says nothing about a session. `sync` is the durable twin of an event that comes by itself as well; todos, edited
-# files and compactions are read from their parts, which a later reading of the messages shows too.
+TITLE_LIMIT = 200
+UNKNOWN, MALFORMED_EVENT = "unknown_type", "malformed"  # reasons
+# What says nothing about a session. Todos, edited files and compactions are read from their parts, which a later reading of
+# the messages shows too.
 NOISE = {
-    "sync", "plugin.added", "catalog.updated", "reference.updated", "integration.updated", "project.updated",
+    "plugin.added", "catalog.updated", "reference.updated", "integration.updated", "project.updated",
     "project.created", "file.edited", "file.watcher.updated", "todo.updated", "session.updated", "session.diff",
     "session.deleted", "session.compacted", "message.removed", "message.part.removed", "permission.replied",
     "question.replied", "question.rejected", "vcs.branch.updated", "mcp.tools.changed", "command.executed",
@@ -58,7 +62,6 @@ class Translator:
     """Translates one connection's events; a new connection needs a new translator."""
 
     def __init__(self) -> None:
-        self.skipped = 0
         self._roles: Recent[str, str] = Recent()  # message -> role
         self._kinds: Recent[str, str] = Recent()  # part -> text or reasoning
         self._writing: Recent[str, list[str]] = Recent()  # message -> parts with deltas that have not ended
@@ -85,23 +88,33 @@ class Translator:
         """The items of one event of `/global/event`."""
         try:
             payload = event["payload"]
-            kind = payload["type"]
-            handler = self._handlers.get(kind)
-            if handler:
-                items = handler(payload["properties"], event.get("directory") or "")
-                for item in items:
-                    identity(getattr(item, "session", ""))
-                return items
-            if kind not in NOISE and not kind.startswith("session.next."):
-                self.skipped += 1
+            if payload["type"] == "sync":
+                return [_twin(payload["syncEvent"])]
+            return self._items(payload["type"], payload.get("properties"), event.get("directory") or "")
         except MALFORMED:
-            self.skipped += 1
-        return []
+            return [Skipped(MALFORMED_EVENT)]
+
+    def durable(self, event: Any, directory: str) -> list[StreamItem]:
+        """The items of one event of the server's history, under the keys that the stream gives them."""
+        try:
+            kind, _, _version = event["type"].rpartition(".")  # message.part.updated.1
+            return self._items(kind, event["data"], directory)
+        except MALFORMED:
+            return [Skipped(MALFORMED_EVENT)]
+
+    def _items(self, kind: str, properties: Any, directory: str) -> list[StreamItem]:
+        handler = self._handlers.get(kind)
+        if handler is None:
+            known = kind in NOISE or kind.startswith("session.next.")
+            return [] if known else [Skipped(UNKNOWN)]
+        items = handler(properties, directory)
+        for item in items:
+            identity(getattr(item, "session", ""))
+        return items
 
     def _session_created(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
-        info = properties["info"]
-        parent = info.get("parentID")
-        return [ChildOpened(info["id"], parent)] if parent else []
+        child = child_opened(properties["info"])
+        return [child] if child else []
 
     def _status(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
         session, status = properties["sessionID"], properties["status"]
@@ -146,7 +159,7 @@ class Translator:
     def _delta(self, properties: dict[str, Any], _directory: str) -> list[StreamItem]:
         if properties["field"] != "text":
             return []
-        part, message = properties["partID"], properties["messageID"]
+        part, message = identity(properties["partID"]), identity(properties["messageID"])
         writing = self._writing.setdefault(message, [])
         if part not in writing:
             writing.append(part)
@@ -165,6 +178,22 @@ class Translator:
         for entry in fresh:
             self._seen[entry.key] = None
         return [Entry(session, entry) for entry in fresh]
+
+
+def _twin(event: dict[str, Any]) -> Cursor:
+    """The durable twin of an event that came by itself: it says how far the session's history has been told."""
+    seq = event["seq"]
+    if isinstance(seq, bool) or not isinstance(seq, int) or seq < 0:
+        raise TypeError("a sequence number is a whole number")
+    return Cursor(identity(event["aggregateID"]), seq)
+
+
+def child_opened(info: dict[str, Any]) -> ChildOpened | None:
+    """The session of a sub-agent, as the server describes it; None when no other session opened it."""
+    parent = info.get("parentID")
+    if not parent:
+        return None
+    return ChildOpened(identity(info["id"]), identity(parent), cut(clean(info.get("title") or ""), TITLE_LIMIT))
 
 
 def permission_asked(request: dict[str, Any], directory: str) -> PermissionAsked:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from agents.backend import Connected, Heartbeat
+from agents.backend import TEXT_LIMIT, Connected, Entry, Heartbeat, Skipped
 from agents.opencode import client as client_module
 from agents.opencode.backend import OpenCodeBackend
 from agents.opencode.client import OpenCodeClient
@@ -182,7 +182,7 @@ def items_of(answer):
 def test_stream__gives_items_until_it_ends_with_an_error():
     whole = event("server.heartbeat")
     found, error = items_of(sse(event("server.connected"), whole[:9], whole[9:], b"data: {\n\n", whole))
-    assert found == [Connected(), Heartbeat(), Heartbeat()]
+    assert found == [Connected(), Heartbeat(), Skipped("not_json"), Heartbeat()]
     assert error.transient
 
 
@@ -193,17 +193,42 @@ def test_silent_stream__breaks_off(monkeypatch):
     assert "silent" in error.message
 
 
+def test_event_that_is_too_large__costs_only_itself(monkeypatch):
+    monkeypatch.setattr("agents.opencode.stream.EVENT_LIMIT", 10_000)
+    heartbeat = event("server.heartbeat")
+    large = [b"data: " + b"x" * 4000, *[b"x" * 4000] * 5, b"x\n\n" + heartbeat]
+    found, _ = items_of(sse(event("server.connected"), *large, heartbeat))
+    assert found == [Connected(), Skipped("too_large"), Heartbeat(), Heartbeat()]
+
+
 def test_event_without_an_end__breaks_off(monkeypatch):
     monkeypatch.setattr("agents.opencode.stream.EVENT_LIMIT", 10_000)
-    found, error = items_of(sse(event("server.connected"), *[b"x" * 4000] * 5))
+    monkeypatch.setattr("agents.opencode.stream.DROP_LIMIT", 20_000)
+    found, error = items_of(sse(event("server.connected"), *[b"x" * 4000] * 9))
     assert found == [Connected()]
-    assert "too large" in error.message
+    assert "without an end" in error.message
 
 
-def test_stream_of_broken_text__breaks_off():
-    found, error = items_of(sse(event("server.connected"), b"data: \xff\xfe\n\n"))
-    assert found == [Connected()]
-    assert error.transient
+def test_event_of_ten_megabytes__is_read_and_cut():
+    part = {
+        "id": "prt_1",
+        "sessionID": "ses_1",
+        "messageID": "msg_1",
+        "type": "text",
+        "text": "x" * 10_000_000,
+        "time": {"end": 5},
+    }
+    found, _ = items_of(sse(event("message.part.updated", part=part), event("server.heartbeat")))
+    assert [type(item) for item in found] == [Entry, Heartbeat]
+    assert len(found[0].entry.data["text"]) == TEXT_LIMIT
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_event_that_is_no_utf8__costs_only_itself(end):
+    heartbeat = event("server.heartbeat").replace(b"\n\n", end)
+    found, _ = items_of(sse(heartbeat, b"data: \xff\xfe" + end + heartbeat, heartbeat))
+    assert found.count(Heartbeat()) == 3
+    assert found.count(Skipped("bad_encoding")) == 1
 
 
 def test_stream_that_is_refused():

@@ -6,10 +6,10 @@ a call that fails after it took effect, an answer that changes between two calls
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.backend import Catalog, Health, PermissionAsked, Prompt, QuestionAsked, StreamItem, TurnView
+from agents.backend import Catalog, Health, PermissionAsked, Prompt, QuestionAsked, Replayed, StreamItem, TurnView
 
 
 @dataclass
@@ -75,6 +75,10 @@ class FakeBackend:
         self.rejected.append(id)
 
     def stream(self) -> Iterator[StreamItem]:
+        return iter(())
+
+    def history(self, cursors: Mapping[str, int]) -> Iterator[Replayed]:
+        self._maybe_fail("history")
         return iter(())
 
     def dispose_directory(self, directory: str) -> None: ...
