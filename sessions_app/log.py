@@ -20,6 +20,7 @@ from agents.backend import LogEntry
 from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
 from studio import doorbell
 from studio.kernel.clock import now
+from studio.kernel.faultpoints import reach
 
 STEP = "step.finished"
 INSERT_ROWS = 500  # rows of one statement
@@ -86,6 +87,7 @@ def _write(sessions: Mapping[uuid.UUID, AgentSession], new: Mapping[uuid.UUID, l
         ],
         batch_size=INSERT_ROWS,
     )
+    reach("log.in_transaction")
     by_count: dict[int, list[uuid.UUID]] = defaultdict(list)
     for pk, entries in new.items():
         by_count[len(entries)].append(pk)

@@ -116,7 +116,9 @@ class ServerBridge:
             self.ingest.forget()
             self._reconcile(Turn.objects.filter(state__in=[TurnState.DISPATCHING, TurnState.RUNNING]))
             self.pool.submit(self._refuse_pending)
+        reach("bridge.before_batch")
         noticed = self.ingest.take(items)
+        reach("bridge.after_batch")
         self.ingest.flush_deltas()
         if noticed.look_at:
             reach("bridge.idle")
