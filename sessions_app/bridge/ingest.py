@@ -8,16 +8,17 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from agents.backend import (
+    Busy,
     ChildOpened,
     Connected,
+    Cursor,
     Delta,
     Entry,
     Failed,
@@ -28,19 +29,26 @@ from agents.backend import (
     PartReset,
     PermissionAsked,
     QuestionAsked,
+    Replayed,
     Retrying,
+    Skipped,
     StreamItem,
 )
 from sessions_app import log as session_log
-from sessions_app.models import AgentSession, Turn, TurnState
-from studio import doorbell
+from sessions_app.bridge.deltas import Deltas
+from sessions_app.bridge.places import Cursors, Place, Places
+from sessions_app.bridge.tally import FLOOD, FOREIGN, GAP, HEARTBEAT, TAKEN, UNSTORABLE, Tally
+from sessions_app.services import retries
 
 log = structlog.get_logger(__name__)
 
-OUTSIDE = (Connected, Heartbeat, InstanceGone)  # items that belong to no session
+OUTSIDE = (Connected, Heartbeat, InstanceGone, Skipped)  # items that belong to no session
+AWAY = (OperationalError, InterfaceError)  # the database itself: nothing is wrong with what was to be written
+UNWRITABLE = (DatabaseError, TypeError, ValueError, RecursionError)
 
-DELTA_PERIOD = 0.05  # seconds: at most 20 frames a second per part
 ACTIVITY_PERIOD = 5.0  # seconds between two writes of "it is still writing"
+
+Entries = dict[uuid.UUID, list[LogEntry]]
 
 
 @dataclass(slots=True)
@@ -53,118 +61,146 @@ class Noticed:
 
 
 class Ingest:
-    """Writes the stream of one server. Not thread-safe: it belongs to its server's loop."""
+    """Writes the stream of one server. Not thread-safe: it belongs to its server's loop.
+
+    Raises only when the database is away; nothing that a server sends makes it raise.
+    """
 
     def __init__(self, server_id: uuid.UUID) -> None:
-        self.server_id = server_id
-        self._sessions: dict[str, uuid.UUID] = {}
-        self._children: dict[str, str] = {}  # a sub-agent's session -> the session whose agent opened it
-        self._deltas: dict[tuple[uuid.UUID, str], list[str]] = {}
-        self._delta_due = 0.0
-        self._active: dict[uuid.UUID, float] = {}  # when its activity was last written
-        self.skipped = 0
+        self.places = Places(server_id)
+        self.cursors = Cursors(self.places)
+        self.tally = Tally(server_id)
+        self._deltas = Deltas()
+        self._alive: set[uuid.UUID] = set()  # sessions whose sign of life is not written yet
+        self._alive_due = 0.0
+        self._waiting: set[uuid.UUID] = set()  # sessions whose provider is asked again later
 
     def forget(self) -> None:
         """Drop what only the lost stream could have told."""
         self._deltas.clear()
-        self._children.clear()
+
+    def replay(self, page: Replayed) -> None:
+        """Write a page of what a lost stream carried."""
+        self.take(page.items)
+        if self.places.find(page.session):
+            self.cursors.reached(page.session, page.seq)
 
     def take(self, items: Iterable[StreamItem]) -> Noticed:
-        """Write `items`; what they ask for. Items of sessions that are not the studio's are skipped."""
+        """Write `items`; what they ask for. Items of sessions that are not the studio's are counted and skipped."""
         batch = list(items)
-        for item in batch:
-            if isinstance(item, ChildOpened):
-                self._children[item.session] = item.parent
-        self._learn({self._root(item.session) for item in batch if not isinstance(item, OUTSIDE)})
+        self.places.learn(
+            name
+            for item in batch
+            if not isinstance(item, OUTSIDE)
+            for name in ((item.session, item.parent) if isinstance(item, ChildOpened) else (item.session,))
+        )
         noticed = Noticed()
-        entries: dict[uuid.UUID, list[LogEntry]] = defaultdict(list)
+        entries: Entries = defaultdict(list)
         for item in batch:
             self._sort(item, entries, noticed)
-        for session_id, new in entries.items():
-            self._append(session_id, new)
+        if entries:
+            self._append(entries)
         return noticed
 
-    def _sort(self, item: StreamItem, entries: dict[uuid.UUID, list[LogEntry]], noticed: Noticed) -> None:
-        if isinstance(item, InstanceGone):
-            noticed.gone.append(item.directory)
-            return
-        if isinstance(item, OUTSIDE):
-            return
-        external = item.session
-        session_id = self._sessions.get(self._root(external))
-        if session_id is None:
-            self.skipped += 1
-            return
-        child = external in self._children
+    def _sort(self, item: StreamItem, entries: Entries, noticed: Noticed) -> None:
         match item:
-            case Entry(entry=entry) if child:
-                if entry.kind != "user":
-                    entries[session_id].append(replace(entry, data={**entry.data, "child": external}))
+            case Heartbeat():
+                self.tally.note(HEARTBEAT)
+            case Skipped(reason=reason):
+                self.tally.note(reason)
+            case InstanceGone(directory=directory):
+                noticed.gone.append(directory)
+            case Connected():
+                pass
+            case ChildOpened():
+                self.places.adopt(item)
+            case _:
+                place = self.places.find(item.session)
+                if place is None:
+                    self.tally.note(FOREIGN, not isinstance(item, Cursor | Busy))
+                elif place.child:
+                    self._of_child(item, place, entries, noticed)
+                else:
+                    self._of_session(item, place, entries, noticed)
+
+    def _of_session(self, item: StreamItem, place: Place, entries: Entries, noticed: Noticed) -> None:
+        session_id = place.session
+        if session_id in self._waiting and _goes_on(item):
+            self._waiting.discard(session_id)
+            retries.wait_is_over(session_id)
+        match item:
+            case Cursor():
+                self._pass(item)
             case Entry(entry=entry):
+                self.tally.note(TAKEN)
                 entries[session_id].append(entry)
-            case Delta(part=part, text=text) if not child:
-                self._deltas.setdefault((session_id, part), []).append(text)
-            case PartReset(part=part) if not child:
-                self._deltas.pop((session_id, part), None)
-                doorbell.send_pieces([(f"session:{session_id}", part, None)])
-            case Retrying(at=at, message=message) if not child:
-                self._note_retry(session_id, message, at)
+                if part := entry.data.get("part"):
+                    self._deltas.drop(session_id, part)
+            case Delta(part=part, text=text, reasoning=reasoning):
+                self._alive.add(session_id)
+                self.tally.note(FLOOD, not self._deltas.add(session_id, part, text, reasoning))
+            case PartReset(part=part):
+                self._deltas.void(session_id, part)
+            case Retrying(at=at, message=message):
+                self._waiting.add(session_id)
+                retries.note_wait(session_id, message, at)
             case PermissionAsked() | QuestionAsked():
                 noticed.asks.append(item)
-            case Idle() | Failed() if not child:
+            case Idle() | Failed():
                 noticed.look_at.add(session_id)
             case _:
-                pass
+                self._alive.add(session_id)
 
-    def _root(self, external: str) -> str:
-        """The studio's own session behind a sub-agent's, however deep."""
-        for _ in range(16):
-            parent = self._children.get(external)
-            if parent is None:
-                break
-            external = parent
-        return external
+    def _of_child(self, item: StreamItem, place: Place, entries: Entries, noticed: Noticed) -> None:
+        """What a sub-agent does shows in the log of the session above it, and is a sign of life of its turn."""
+        match item:
+            case Cursor():
+                self._pass(item)
+            case Entry(entry=entry, session=session):
+                self.tally.note(TAKEN)
+                if entry.kind != "user":  # its prompt is in the call that opened it
+                    entries[place.session].append(replace(entry, data={**entry.data, "child": session}))
+            case PermissionAsked() | QuestionAsked():
+                noticed.asks.append(item)
+            case _:
+                self._alive.add(place.session)
 
-    def _learn(self, external_ids: set[str]) -> None:
-        unknown = external_ids - self._sessions.keys()
-        if unknown:
-            rows = AgentSession.objects.filter(server_id=self.server_id, external_id__in=unknown)
-            self._sessions.update(rows.values_list("external_id", "pk"))
+    def _pass(self, item: Cursor) -> None:
+        self.tally.note(GAP, self.cursors.passed(item.session, item.seq))
 
-    def _append(self, session_id: uuid.UUID, entries: list[LogEntry]) -> None:
-        """One session's entries; if they cannot be stored together, one by one, so that one bad entry costs itself only."""
+    def _append(self, entries: Entries) -> None:
+        """All entries at once; where they cannot be stored together, one by one, so that one bad entry costs only itself."""
         try:
-            session_log.append(session_id, entries)
-        except (DatabaseError, TypeError, ValueError) as error:
-            log.warning("entries_refused", session=str(session_id), count=len(entries), error=str(error))
-            for entry in entries:
-                try:
-                    session_log.append(session_id, [entry])
-                except (DatabaseError, TypeError, ValueError) as reason:
-                    self.skipped += 1
-                    log.warning("entry_dropped", session=str(session_id), key=entry.key, error=str(reason))
+            session_log.append_many(entries)
+        except AWAY:
+            raise
+        except UNWRITABLE as error:
+            log.warning("entries_refused", sessions=len(entries), error=str(error))
+            for session_id, new in entries.items():
+                self._append_singly(session_id, new)
 
-    def _note_retry(self, session_id: uuid.UUID, message: str, at: datetime | None) -> None:
-        Turn.objects.filter(session_id=session_id, state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
-            retry_note=message, retry_at=at
-        )
+    def _append_singly(self, session_id: uuid.UUID, entries: Sequence[LogEntry]) -> None:
+        for entry in entries:
+            try:
+                session_log.append_many({session_id: [entry]})
+            except AWAY:
+                raise
+            except UNWRITABLE as error:
+                self.tally.note(UNSTORABLE)
+                log.debug("entry_dropped", session=str(session_id), key=entry.key[:80], error=str(error))
 
-    def flush_deltas(self) -> None:
-        """Send the collected pieces of text on, at most every DELTA_PERIOD."""
+    def flush(self) -> set[uuid.UUID]:
+        """What is due now and then: text in pieces, signs of life, cursors, counts. The sessions that must be looked at."""
+        self._deltas.flush()
         at = time.monotonic()
-        if not self._deltas or at < self._delta_due:
-            return
-        self._delta_due = at + DELTA_PERIOD
-        waiting, self._deltas = self._deltas, {}
-        doorbell.send_pieces(
-            (f"session:{session_id}", part, "".join(pieces)) for (session_id, part), pieces in waiting.items()
-        )
-        for session_id, _ in waiting:
-            self._note_activity(session_id, at)
+        if self._alive and at >= self._alive_due:
+            self._alive_due = at + ACTIVITY_PERIOD
+            alive, self._alive = self._alive, set()
+            session_log.note_activity(alive)
+        self.tally.save()
+        return self.cursors.save()
 
-    def _note_activity(self, session_id: uuid.UUID, at: float) -> None:
-        """Text that is being written is a sign of life, though no row comes of it yet."""
-        if at - self._active.get(session_id, 0.0) < ACTIVITY_PERIOD:
-            return
-        self._active[session_id] = at
-        session_log.note_activity([session_id])
+
+def _goes_on(item: StreamItem) -> bool:
+    """Whether the item shows that the server has asked the provider again."""
+    return isinstance(item, Busy | Delta) or (isinstance(item, Entry) and item.entry.kind != "retry")

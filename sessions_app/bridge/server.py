@@ -1,7 +1,7 @@
 """Follows one agent server: its event stream, and what must happen whether or not the stream says anything.
 
-Three threads: the reader blocks on the stream and fills a queue; the loop writes batches and ticks; a small pool holds
-turns against the server, so that one slow answer delays no other session.
+The reader blocks on the stream and fills a queue; the loop writes batches and ticks; small pools hold turns against the
+server and fetch what a lost stream carried.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import queue
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import structlog
 from django.db import close_old_connections
-from django.db.models import F, Q, QuerySet
 
 from agents.backend import Connected, PermissionAsked, QuestionAsked, StreamItem
 from agents.models import AgentServer
 from agents.services import backend_for, sync_server
-from sessions_app.bridge.ingest import Ingest
+from sessions_app.bridge.ingest import Ingest, Noticed
+from sessions_app.bridge.reconciler import Reconciler
+from sessions_app.bridge.replay import Replay
 from sessions_app.bridge.watchdogs import watch
 from sessions_app.models import AgentSession, Turn, TurnState
-from sessions_app.services.reconcile import reconcile
 from studio.kernel.claim import claim, release, release_dead, renew
-from studio.kernel.clock import now
 from studio.kernel.errors import StudioError
 from studio.kernel.faultpoints import reach
 
@@ -36,8 +33,6 @@ RENEW_SECONDS = 2.0
 BATCH_SECONDS = 0.02
 BATCH_ITEMS = 500
 TICK_SECONDS = 2.0
-# A running turn that said nothing for this long is looked at over REST.
-QUIET = timedelta(seconds=10)
 RECONNECT_FIRST, RECONNECT_CAP = 0.25, 3.0  # seconds
 REFUSAL = "This studio decides permissions by rule, and the rule for this is: no. Go on without it."
 
@@ -51,10 +46,8 @@ class ServerBridge:
         self.done = threading.Event()
         self.items: queue.Queue[StreamItem] = queue.Queue(maxsize=20_000)
         self.ingest = Ingest(server_id)
-        self.pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reconcile")
-        self.in_flight: set[uuid.UUID] = set()
-        self.again: set[uuid.UUID] = set()
-        self.guard = threading.Lock()
+        self.reconciler = Reconciler(server_id)
+        self.replay: Replay | None = None
 
     def run(self) -> None:
         """Wait for the lease, then follow the server until told to stop. Does not raise."""
@@ -70,7 +63,7 @@ class ServerBridge:
             log.exception("bridge_failed", server=str(self.server_id))  # the runner starts it anew
         finally:
             self.done.set()
-            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.reconciler.close()
             release(AgentServer, self.server_id, epoch)
             close_old_connections()
 
@@ -102,64 +95,56 @@ class ServerBridge:
 
     def _batch(self) -> None:
         """Collect for a moment and write at once: an insert of 50 costs little more than an insert of one."""
-        try:
-            items = [self.items.get(timeout=BATCH_SECONDS)]
-        except queue.Empty:
-            self.ingest.flush_deltas()
+        if self.replay:
+            self._replay(self.replay)
             return
-        while len(items) < BATCH_ITEMS:
-            try:
-                items.append(self.items.get_nowait())
-            except queue.Empty:
-                break
-        if any(isinstance(item, Connected) for item in items):
+        items = self._collect()
+        if items and isinstance(items[-1], Connected):
             self.ingest.forget()
-            self._reconcile(Turn.objects.filter(state__in=[TurnState.DISPATCHING, TurnState.RUNNING]))
-            self.pool.submit(self._refuse_pending)
-        reach("bridge.before_batch")
-        noticed = self.ingest.take(items)
-        reach("bridge.after_batch")
-        self.ingest.flush_deltas()
+            self.replay = Replay(self.server_id)  # what follows waits until it is over
+        noticed = Noticed()
+        if items:
+            reach("bridge.before_batch")
+            noticed = self.ingest.take(items)
+            reach("bridge.after_batch")
+        noticed.look_at |= self.ingest.flush()
         if noticed.look_at:
             reach("bridge.idle")
-            self._reconcile(Turn.objects.filter(session_id__in=noticed.look_at))
+            self.reconciler.look_at(Turn.objects.filter(session_id__in=noticed.look_at))
         for directory in noticed.gone:
             here = {"session__directory": directory} if directory else {}
-            self._reconcile(Turn.objects.filter(state=TurnState.RUNNING, **here))
+            self.reconciler.look_at(Turn.objects.filter(state=TurnState.RUNNING, **here))
         for ask in noticed.asks:
-            self.pool.submit(self._refuse, ask)
+            self.reconciler.pool.submit(self._refuse, ask)
+        self.reconciler.refill()
+
+    def _collect(self) -> list[StreamItem]:
+        """What came within BATCH_SECONDS, at most BATCH_ITEMS and nothing beyond a Connected."""
+        items: list[StreamItem] = []
+        until = time.monotonic() + BATCH_SECONDS
+        while len(items) < BATCH_ITEMS and not (items and isinstance(items[-1], Connected)):
+            left = until - time.monotonic()
+            try:
+                items.append(self.items.get(timeout=left) if left > 0 else self.items.get_nowait())
+            except queue.Empty:
+                break
+        return items
+
+    def _replay(self, replay: Replay) -> None:
+        """Write a page of what the lost stream carried; after the last one, hold all turns against the server."""
+        page = replay.page(BATCH_SECONDS)
+        if page:
+            self.ingest.replay(page)
+        elif replay.over():
+            self.ingest.cursors.seed(replay.cursors)
+            self.replay = None
+            self.reconciler.look_at_all()
+            self.reconciler.pool.submit(self._refuse_pending)
 
     def _tick(self) -> None:
         """What must happen even when the stream is silent or lies."""
         watch(self.server_id)
-        quiet = Q(last_event_at__lte=now() - QUIET) | Q(last_event_at__isnull=True)
-        rebooted = ~Q(server_boot=F("session__server__boot"))
-        self._reconcile(Turn.objects.filter(quiet | rebooted, state=TurnState.RUNNING))
-
-    def _reconcile(self, turns: QuerySet[Turn]) -> None:
-        """Hold turns against the server, each once at a time; one that is asked for meanwhile is looked at again."""
-        active = turns.filter(session__server_id=self.server_id).exclude(state=TurnState.SETTLED)
-        for turn_id in active.values_list("pk", flat=True):
-            with self.guard:
-                if turn_id in self.in_flight:
-                    self.again.add(turn_id)
-                    continue
-                self.in_flight.add(turn_id)
-            self.pool.submit(self._reconcile_one, turn_id)
-
-    def _reconcile_one(self, turn_id: uuid.UUID) -> None:
-        while True:
-            try:
-                reconcile(turn_id)
-            except Exception:
-                log.exception("reconcile_failed", turn=str(turn_id))  # the next tick tries again
-            finally:
-                close_old_connections()
-            with self.guard:
-                if turn_id not in self.again:
-                    self.in_flight.discard(turn_id)
-                    return
-                self.again.discard(turn_id)
+        self.reconciler.tick()
 
     def _refuse(self, ask: PermissionAsked | QuestionAsked) -> None:
         """An agent that asks would wait for ever: the studio's rules decide, and nobody is asked in this version."""
@@ -197,8 +182,7 @@ class ServerBridge:
             try:
                 server = AgentServer.objects.get(pk=self.server_id)
                 for item in backend_for(server).stream():
-                    self.items.put(item)
-                    if self.stop.is_set() or self.done.is_set():
+                    if not self._hand_over(item):
                         return
             except StudioError as error:
                 log.info("stream_lost", server=str(self.server_id), error=error.message)
@@ -212,3 +196,13 @@ class ServerBridge:
                 log.exception("sync_failed", server=str(self.server_id))
             finally:
                 close_old_connections()
+
+    def _hand_over(self, item: StreamItem) -> bool:
+        """Put the item into the queue, waiting while that is full; False when nobody takes it any more."""
+        while not (self.stop.is_set() or self.done.is_set()):
+            try:
+                self.items.put(item, timeout=1.0)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -4,6 +4,7 @@ from sessions_app.models.ask import Ask, AskKind, AskPolicy, AskReply, AskState,
 from sessions_app.models.event import SessionEvent
 from sessions_app.models.inbox import Delivery, InboxItem, InboxState
 from sessions_app.models.session import AgentSession, SubSession
+from sessions_app.models.stream import StreamCount
 from sessions_app.models.turn import Turn, TurnOutcome, TurnState
 from sessions_app.models.usage import Budget, BudgetAction, BudgetHit, BudgetMetric, BudgetScope, Usage
 
@@ -26,6 +27,7 @@ __all__ = [
     "PermissionRule",
     "RuleAction",
     "SessionEvent",
+    "StreamCount",
     "SubSession",
     "Turn",
     "TurnOutcome",

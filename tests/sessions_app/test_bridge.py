@@ -40,7 +40,7 @@ def entry(key: str, kind: str = "text", **data) -> LogEntry:
 def test_take__stores_entries_of_known_sessions_only(ingest, session):
     ingest.take([Entry("ses_a", entry("one")), Entry("ses_other", entry("two")), Heartbeat()])
     assert [event.data["text"] for event in selectors.read_session(str(session.pk), 0)] == ["one"]
-    assert ingest.skipped == 1
+    assert ingest.tally.total == {"taken": 1, "foreign_session": 1, "heartbeat": 1}
 
 
 def test_take__says_what_to_look_at(ingest, session):
@@ -77,9 +77,9 @@ def test_deltas__are_joined_and_sent_on(ingest, session, monkeypatch):
     sent = []
     monkeypatch.setattr("studio.doorbell.send_pieces", sent.extend)
     ingest.take([Delta("ses_a", "p", "Hel", False), Delta("ses_a", "p", "lo", False)])
-    ingest.flush_deltas()
+    ingest.flush()
     ingest.take([PartReset("ses_a", "p")])
-    assert sent == [(f"session:{session.pk}", "p", "Hello"), (f"session:{session.pk}", "p", None)]
+    assert sent == [(f"session:{session.pk}", "p", "Hello", False), (f"session:{session.pk}", "p", None, False)]
 
 
 def test_retry__is_noted_on_the_turn(ingest, turn):
