@@ -6,9 +6,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Case, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Prefetch, Q, QuerySet
 
-from sessions_app.models import AgentSession, InboxItem, InboxState, SessionEvent, Turn, TurnState
+from sessions_app.models import AgentSession, Ask, AskState, InboxItem, InboxState, SessionEvent, Turn, TurnState
 from studio.topics import Event
 from workspaces.selectors import projects_visible_to
 
@@ -84,13 +84,17 @@ def todo_list(session: AgentSession) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
+def asks_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Ask]:
+    """What was asked in the projects that `user` may see, oldest first."""
+    visible = Ask.objects.filter(session__project__in=projects_visible_to(user))
+    return visible.select_related("session__project").order_by("created_at")
+
+
 def pending_asks(session: AgentSession) -> QuerySet[Ask]:
     """What the session's agents wait for, oldest first."""
     return session.asks.filter(state=AskState.PENDING).select_related("session__project").order_by("created_at")
 
 
-def waiting_messages(session: AgentSession) -> QuerySet[InboxItem]:
-    """The messages that have not reached the agent yet, in the order in which they will."""
-    waiting = session.inbox.filter(state__in=[InboxState.WAITING, InboxState.SENDING])
-    steers_first = Case(When(delivery=Delivery.STEER, then=Value(0)), default=Value(1))
-    return waiting.order_by(steers_first, "position")
+def open_messages(session: AgentSession) -> QuerySet[InboxItem]:
+    """The messages that wait or are on their way, in order."""
+    return session.inbox.filter(state__in=[InboxState.WAITING, InboxState.SENDING]).order_by("position")
