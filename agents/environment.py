@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from studio.kernel.environment import PERSONAL
+
 MARK = "OPENCODE_STUDIO_SERVER"  # names the studio in the environment of the server and of all that it starts
 
 # What a server inherits. Everything else, the studio's own secrets first of all, stays out.
-INHERITED = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "TMPDIR",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
-    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "OPENCODE_DISABLE_MODELS_FETCH",
-)  # fmt: skip
+INHERITED = (*PERSONAL, "OPENCODE_DISABLE_MODELS_FETCH")
 # Keys by which OpenCode finds a provider. The server gets them; the commands of an agent do not.
 PROVIDER_KEYS = (
     "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY",

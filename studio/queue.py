@@ -30,6 +30,8 @@ class Names:
     SWEEP_SESSIONS = "sessions.sweep"
     MERGE = "workspaces.merge"
     REMOVE_WORKSPACE = "workspaces.remove"
+    START_COMMAND = "workspaces.start_command"
+    END_COMMAND = "workspaces.end_command"
     SWEEP_WORKSPACES = "workspaces.sweep"
     SYNC_SERVERS = "agents.sync_servers"
     PING = "studio.ping"

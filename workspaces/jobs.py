@@ -6,6 +6,7 @@ from celery import shared_task
 
 from studio.queue import Names
 from workspaces import services
+from workspaces.commands import launch
 
 
 @shared_task(name=Names.MERGE)
@@ -20,7 +21,19 @@ def remove(workspace_id: str) -> None:
     services.remove_workspace(workspace_id)
 
 
+@shared_task(name=Names.START_COMMAND)
+def start_command(command_id: str) -> None:
+    """Start a command in the background."""
+    launch.start(command_id)
+
+
+@shared_task(name=Names.END_COMMAND)
+def end_command(command_id: str) -> None:
+    """End a command in the background."""
+    launch.end(command_id)
+
+
 @shared_task(name=Names.SWEEP_WORKSPACES)
 def sweep() -> None:
-    """Ring for due merges and removals."""
+    """Ring for due merges, removals and commands."""
     services.sweep()

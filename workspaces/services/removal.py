@@ -14,6 +14,8 @@ from studio.kernel.clock import later, now
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
+from workspaces.commands.keep import forget_outputs
+from workspaces.commands.launch import end_in_workspace
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
@@ -43,6 +45,7 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     if row is None or row.state == WorkspaceState.REMOVED:
         return
     Workspace.objects.filter(pk=row.pk).update(state=WorkspaceState.REMOVING)
+    end_in_workspace(row, "Its checkout was removed.")
     try:
         with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
             kept = _keep_and_delete(row)
@@ -58,6 +61,7 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     Workspace.objects.filter(pk=row.pk).exclude(state=WorkspaceState.REMOVED).update(
         state=WorkspaceState.REMOVED, error="", removed_at=now(), kept_patch=kept, lease_until=None
     )
+    forget_outputs(row)
 
 
 def _keep_and_delete(row: Workspace) -> str:

@@ -9,6 +9,7 @@ from django.db.models import Q
 from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
+from workspaces.commands import watch
 from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
 
 # A merge that is due for longer than this was missed by its own doorbell.
@@ -16,7 +17,7 @@ OVERDUE = timedelta(seconds=2)
 
 
 def sweep() -> int:
-    """Ring for every merge and removal that is due; how many bells were rung."""
+    """Ring for every merge, removal and command that is due; how many bells were rung."""
     at = now()
     release_dead(MergeAttempt)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
@@ -30,4 +31,4 @@ def sweep() -> int:
     for workspace_id in Workspace.objects.filter(free, state=WorkspaceState.REMOVING).values_list("pk", flat=True):
         enqueue(Names.REMOVE_WORKSPACE, workspace_id)
         rung += 1
-    return rung
+    return rung + watch.sweep()
