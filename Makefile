@@ -68,6 +68,10 @@ format: setup-dev  ## rewrite the code as ruff wants it
 bench: setup-dev  ## what the studio costs on top of the agent; ARGS="--pairs 20"
 	$(BIN)/python -m bench.pipeline $(ARGS)
 
+.PHONY: crash
+crash: setup-dev  ## kill, stop and cut everything at every named moment of a turn; ARGS="--seeds 1 --points dispatch"
+	@$(BIN)/python -m tests.crash.run $(ARGS)
+
 .PHONY: screenshots
 screenshots: setup-dev  ## make the README's pictures anew, from the browser test
 	STUDIO_PICTURES=docs/images $(BIN)/pytest -q tests/e2e/test_browser.py -k sample_task

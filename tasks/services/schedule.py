@@ -25,7 +25,6 @@ def schedule() -> int:
     Idempotent. Two schedulers at once keep the caps: both count under the lock of the servers' rows.
     """
     began = 0
-    reach("schedule.before")
     with transaction.atomic():
         queued = list(selectors.queued_runs())
         if not queued:
