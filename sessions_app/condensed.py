@@ -1,4 +1,5 @@
-"""A session's log in words, an entry each: what the API's transcript answers. Pure, so that every kind is easy to test."""
+"""A session's log in words, an entry each: what the API's transcript answers, and what the page says of everything that is
+neither text nor a tool. Pure, so that every kind is easy to test."""
 
 from __future__ import annotations
 
@@ -12,6 +13,27 @@ from studio.topics import Event
 LINE = 300  # characters of what a tool was asked
 OUTPUT = 2_000  # characters of what it answered
 MARKS = {"completed": "[x]", "in_progress": "[>]", "cancelled": "[-]"}
+# Why a turn is tried again, in words; another code is said as it is.
+CAUSES = {
+    "rate_limited": "The model provider's rate limit is reached",
+    "provider_error": "The model provider failed",
+    "server_unreachable": "The agent server did not answer",
+    "stalled": "The agent showed no sign of life",
+    "session_lost": "The agent server no longer knew the session",
+}
+REPLIES = {
+    "once": "allowed it once",
+    "always": "allowed it from now on",
+    "reject": "rejected it",
+    "answers": "answered",
+}
+METRICS = {"cost": "US dollars", "tokens": "tokens"}
+SCOPES = {"turn": "a turn", "run": "a run", "task": "a task", "project": "the project", "day": "the project a day"}
+CONSEQUENCES = {
+    "warn": "The agent goes on.",
+    "ask": "A person decides whether it goes on.",
+    "stop": "The turn is stopped.",
+}
 
 
 class Entry(TypedDict):
@@ -26,8 +48,14 @@ class Entry(TypedDict):
 
 def condense(event: Event) -> Entry:
     """The entry of one event; a kind that is not known keeps its name and its message."""
-    kind, words = KINDS.get(event.kind, (event.kind, _message))
-    return {"seq": event.seq, "kind": kind, "text": words(event.data), "status": _status(event), "at": event.at}
+    kind, _ = KINDS.get(event.kind, (event.kind, _message))
+    return {"seq": event.seq, "kind": kind, "text": words(event), "status": _status(event), "at": event.at}
+
+
+def words(event: Event) -> str:
+    """What the event says, as plain text."""
+    _, say = KINDS.get(event.kind, (event.kind, _message))
+    return say(event.data)
 
 
 def _status(event: Event) -> str:
@@ -56,8 +84,8 @@ def _tool(data: Mapping[str, Any]) -> str:
 
 def _step(data: Mapping[str, Any]) -> str:
     tokens = data.get("tokens") or {}
-    words = f"{tokens.get('input', 0)} tokens in, {tokens.get('output', 0)} out"
-    return f"{words}, ${data['cost']}" if data.get("cost") else words
+    counted = f"{tokens.get('input', 0)} tokens in, {tokens.get('output', 0)} out"
+    return f"{counted}, ${data['cost']}" if data.get("cost") else counted
 
 
 def _todo(data: Mapping[str, Any]) -> str:
@@ -74,8 +102,8 @@ def _error(data: Mapping[str, Any]) -> str:
 
 
 def _asked(data: Mapping[str, Any]) -> str:
-    words = f"{data.get('what') or ''} {data.get('detail') or ''}".strip()
-    return f"Asked for something that is not allowed: {words}" if words else "Asked for something that is not allowed."
+    asked = f"{data.get('what') or ''} {data.get('detail') or ''}".strip()
+    return f"Asked for something that is not allowed: {asked}" if asked else "Asked for something that is not allowed."
 
 
 def _compacted(_: Mapping[str, Any]) -> str:
@@ -87,12 +115,90 @@ def _turn_started(data: Mapping[str, Any]) -> str:
 
 
 def _turn_resumed(data: Mapping[str, Any]) -> str:
-    return f"The agent server ended in the middle of turn {data.get('turn', '')}; it goes on."
+    return f"Turn {data.get('turn', '')} was interrupted; it goes on where it was."
+
+
+def _turn_retrying(data: Mapping[str, Any]) -> str:
+    cause = CAUSES.get(str(data.get("error_code")), str(data.get("error_code") or "The turn failed"))
+    if data.get("by"):
+        return f"{cause}. {data['by']} lets the turn begin anew."
+    counted = f" (try {data['attempt']} of {data['of']})" if data.get("attempt") and data.get("of") else ""
+    said = f": {data['message']}" if data.get("message") else "."
+    return f"{cause}; the turn is tried again by itself{counted}{said}"
+
+
+def _turn_unknown(data: Mapping[str, Any]) -> str:
+    said = f" {data['message']}" if data.get("message") else ""
+    return f"Nobody can say how turn {data.get('turn', '')} ended.{said}"
 
 
 def _turn_settled(data: Mapping[str, Any]) -> str:
-    words = f"Turn {data.get('turn', '')} ended: {data.get('outcome', '')}."
-    return f"{words} {data['message']}" if data.get("message") else words
+    ended = f"Turn {data.get('turn', '')} ended: {data.get('outcome', '')}."
+    return f"{ended} {data['message']}" if data.get("message") else ended
+
+
+def _continued(data: Mapping[str, Any]) -> str:
+    return f"The conversation goes on in a fresh session, because {data.get('reason') or 'it could not be resumed'}."
+
+
+def _author(data: Mapping[str, Any]) -> str:
+    return str(data.get("author") or "Somebody")
+
+
+def _inbox_accepted(data: Mapping[str, Any]) -> str:
+    when = "for the running turn" if data.get("delivery") == "steer" else "for the next turn"
+    return f"{_author(data)} wrote {when}: {_text(data)}"
+
+
+def _inbox_edited(data: Mapping[str, Any]) -> str:
+    return f"{data.get('by') or _author(data)} changed a message that waits: {_text(data)}"
+
+
+def _inbox_removed(data: Mapping[str, Any]) -> str:
+    return f"{data.get('by') or _author(data)} took a message back: {_text(data)}"
+
+
+def _inbox_delivered(data: Mapping[str, Any]) -> str:
+    return f"{_author(data)}'s message has reached the agent."
+
+
+def _ask_opened(data: Mapping[str, Any]) -> str:
+    what = "asks" if data.get("kind") == "question" else "asks for permission"
+    return f"{data.get('asker') or 'The agent'} {what}: {data.get('title') or ''}".strip()
+
+
+def _ask_answered(data: Mapping[str, Any]) -> str:
+    reply = REPLIES.get(str(data.get("reply")), str(data.get("reply") or "answered"))
+    said = f": {data['message']}" if data.get("message") else "."
+    return f"{data.get('by') or 'Somebody'} {reply}{said}"
+
+
+def _ask_lost(_: Mapping[str, Any]) -> str:
+    return "The agent server forgot the question in a restart; the agent asks again."
+
+
+def _ask_expired(_: Mapping[str, Any]) -> str:
+    return "Nobody answered in time."
+
+
+def _ask_withdrawn(_: Mapping[str, Any]) -> str:
+    return "The question is void: the turn ended first."
+
+
+def _budget(data: Mapping[str, Any]) -> str:
+    metric = METRICS.get(str(data.get("metric")), str(data.get("metric") or ""))
+    scope = SCOPES.get(str(data.get("scope")), str(data.get("scope") or ""))
+    used = f" ({data['used']} used)" if data.get("used") else ""
+    then = CONSEQUENCES.get(str(data.get("action")), "")
+    return f"The budget of {data.get('amount', '')} {metric} for {scope} is reached{used}. {then}".strip()
+
+
+def _command(data: Mapping[str, Any]) -> str:
+    command = data.get("title") or data.get("command") or ""
+    state = data.get("state") or data.get("outcome") or ""
+    code = data.get("exit") if data.get("exit") is not None else data.get("exit_code")
+    ended = f" (exit {code})" if code is not None else ""
+    return f"Background command{f' {state}' if state else ''}{ended}: {command}"
 
 
 KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
@@ -107,8 +213,25 @@ KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "retry": ("retry", _message),
     "error": ("error", _error),
     "ask.rejected": ("ask", _asked),
+    "ask.opened": ("ask", _ask_opened),
+    "ask.answered": ("ask", _ask_answered),
+    "ask.lost": ("ask", _ask_lost),
+    "ask.expired": ("ask", _ask_expired),
+    "ask.withdrawn": ("ask", _ask_withdrawn),
+    "inbox.accepted": ("inbox", _inbox_accepted),
+    "inbox.edited": ("inbox", _inbox_edited),
+    "inbox.removed": ("inbox", _inbox_removed),
+    "inbox.delivered": ("inbox", _inbox_delivered),
+    "budget.reached": ("budget", _budget),
     "compacted": ("notice", _compacted),
+    "session.continued": ("notice", _continued),
     "turn.started": ("turn", _turn_started),
     "turn.resumed": ("turn", _turn_resumed),
+    "turn.retrying": ("turn", _turn_retrying),
+    "turn.unknown": ("turn", _turn_unknown),
     "turn.settled": ("turn", _turn_settled),
+    "command.started": ("command", _command),
+    "command.finished": ("command", _command),
+    "command.lost": ("command", _command),
+    "command.cancelled": ("command", _command),
 }

@@ -1,78 +1,78 @@
-"""A session's log as people read it: each entry prepared for its template, the todo list, and the sums.
+"""A session's log as people read it: stretches of it, each tool once, in the order in which the agent began things.
 
-What agents say is hostile: text becomes sanitised markdown, everything else is escaped by the templates.
+A log of any length costs the same: a stretch reads its own entries and a bounded number of others, all by an index.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TypedDict
 
-from django.utils.safestring import SafeString
+from django.db.models import Count, Sum
 
 from sessions_app import selectors
-from sessions_app.models import AgentSession, Turn
-from studio.kernel.markdown import render
-from studio.kernel.text import cut
+from sessions_app.entries import HIDDEN, SHOWN, EntryView, view
+from sessions_app.models import AgentSession, SessionEvent, SubSession, Turn, Usage
 from studio.topics import Event
 
-PAGE = 150  # entries that a transcript begins with, and with each "Show earlier"
-LINE = 300  # characters of a tool's one line
-FOLDED = 2_500  # characters of what stands behind it; the rest is fetched when it is asked for
-
-ICONS = {
-    "bash": "terminal", "read": "eye", "list": "folder", "glob": "search", "grep": "search", "write": "pencil", "edit": "pencil",
-    "multiedit": "pencil", "patch": "pencil", "apply_patch": "pencil", "todowrite": "list", "task": "robot",
-}  # fmt: skip
-# Tools whose arguments say more as text than as JSON: the argument that is shown, by tool.
-SPEAKING = {"bash": "command", "write": "content", "patch": "patchText", "apply_patch": "patchText"}
-HIDDEN = {"file.edited", "todo"}  # the tool's own entry says it; the todo list stands above
-OUTCOMES = {
-    "completed": ("Finished", "green"),
-    "failed": ("Failed", "red"),
-    "aborted": ("Ended early", "grey"),
-    "rejected": ("Not accepted", "red"),
-}
+PAGE = 100  # entries of the log that a transcript begins with, and with each step back or forth
+ROOM = 120_000  # characters of text that one stretch shows without unfolding
+LEAST = 1_500  # characters of each text, however full the stretch is
+STARTED, FINISHED = "tool.started", "tool.finished"
+MOVABLE = {"text", "reasoning", "tool_started", "tool_finished"}
+# What was before one of these belongs to an earlier step.
+STEP_ENDS = {"step_finished", "user", "error", "compacted", "turn_started", "turn_resumed", "turn_settled"}
 
 
-@dataclass(frozen=True, slots=True)
-class EntryView:
-    """One entry. `dom_id` is the same for a tool's start and its end, so the end replaces the start."""
+@dataclass(slots=True)
+class Group:
+    """What one sub-agent did, in a stretch."""
 
-    dom_id: str
-    seq: int
-    kind: str
-    at: datetime
-    data: Mapping[str, Any]
-    html: SafeString | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    child: str
+    label: str = ""
+    entries: list[EntryView] = field(default_factory=list)
+
+    @property
+    def seq(self) -> int:
+        """The number of its first entry."""
+        return self.entries[0].seq
+
+
+Item = EntryView | Group
+
+
+class Figures(TypedDict):
+    """What the models of a turn used."""
+
+    steps: int
+    input: int
+    output: int
+    reasoning: int
+    cached: int
+    cost: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A stretch of the log. `first` and `last` are the numbers it covers; `earlier`: there is more before."""
+    """A stretch of the log. `first` and `last` are the numbers it covers, `head` is the log's last one."""
 
     session: AgentSession
-    entries: list[EntryView]
+    items: list[Item]
     first: int
     last: int
-    earlier: bool
-    turn: Turn | None  # the one at work, if any
-    todo: list[Mapping[str, Any]]
-    steps: int
+    head: int
 
     @property
-    def done(self) -> int:
-        """How many items of the todo list are finished."""
-        return sum(1 for item in self.todo if item.get("status") in ("completed", "cancelled"))
+    def earlier(self) -> bool:
+        """Whether there is more before it."""
+        return self.first > 1
 
     @property
     def full(self) -> bool:
         """Whether there may be more after it."""
-        return self.last < self.session.last_seq
+        return self.last < self.head
 
 
 def latest(session: AgentSession) -> Transcript:
@@ -80,8 +80,13 @@ def latest(session: AgentSession) -> Transcript:
     return _stretch(session, after=max(0, session.last_seq - PAGE))
 
 
-def since(session: AgentSession, after: int) -> Transcript:
-    """What came after a cursor."""
+def since(session: AgentSession, after: int, *, limit: int = PAGE) -> Transcript:
+    """What came after a cursor, the ends of tools included whose starts a reader has already."""
+    return _stretch(session, after=after, limit=limit, ends=True)
+
+
+def following(session: AgentSession, after: int) -> Transcript:
+    """The next stretch for somebody who reads on from `after`."""
     return _stretch(session, after=after)
 
 
@@ -91,104 +96,164 @@ def earlier(session: AgentSession, before: int) -> Transcript:
     return _stretch(session, after=after, limit=max(0, before - 1 - after))
 
 
+def of_turn(session: AgentSession, number: int) -> Transcript:
+    """The stretch that begins with a turn; the end of the log where there is no such turn."""
+    seq = turn_begins(session, number)
+    return _stretch(session, after=seq - 1) if seq else latest(session)
+
+
 def one(session: AgentSession, seq: int) -> EntryView | None:
     """The entry number `seq` in full."""
     events = selectors.read_session(str(session.pk), seq - 1, 1)
     return view(events[0], whole=True) if events and events[0].seq == seq else None
 
 
-def _stretch(session: AgentSession, *, after: int, limit: int = PAGE) -> Transcript:
-    events = selectors.transcript(session, after=after, limit=limit) if limit else []
-    return Transcript(
-        session=session,
-        entries=[view(event) for event in events if event.kind not in HIDDEN],
-        first=after + 1,
-        last=max([after, *(event.seq for event in events)]),
-        earlier=after > 0,
-        turn=selectors.active_turn(session),
-        todo=todo_list(session),
-        steps=sum(session.turns.values_list("steps", flat=True)),
+def turn_begins(session: AgentSession, number: int) -> int:
+    """The number of the entry with which a turn begins; 0 when it has not begun."""
+    turn = session.turns.filter(number=number).only("pk", "resumes").first()
+    if turn is None:
+        return 0
+    keys = [f"turn.started:{turn.pk}:{n}" for n in range(turn.resumes + 1)]
+    keys += [f"turn.resumed:{turn.pk}:{n}" for n in range(turn.resumes + 1)]
+    found = SessionEvent.objects.filter(session=session, upstream_key__in=keys)
+    return min(found.values_list("seq", flat=True), default=0)
+
+
+def figures(turns: Iterable[Turn]) -> dict[int, Figures]:
+    """What each of the turns used so far, by its number."""
+    rows = (
+        Usage.objects.filter(turn__in=list(turns))
+        .order_by()
+        .values("turn__number")
+        .annotate(
+            steps=Count("pk"),
+            input=Sum("tokens_input"),
+            output=Sum("tokens_output"),
+            reasoning=Sum("tokens_reasoning"),
+            cached=Sum("tokens_cached"),
+            cost=Sum("cost"),
+        )
     )
-
-
-def todo_list(session: AgentSession) -> list[Mapping[str, Any]]:
-    """The newest todo list that the agent wrote."""
-    newest = session.events.filter(kind="todo").order_by("-seq").values_list("data", flat=True).first()
-    items = (newest or {}).get("items", [])
-    return [item for item in items if isinstance(item, dict)]
-
-
-def view(event: Event, *, whole: bool = False) -> EntryView:
-    """An entry prepared for its template. What is folded is shortened unless `whole`: a transcript stays a small page."""
-    data = event.data
-    html, more = None, {}
-    if event.kind in ("text", "reasoning"):
-        html = render(str(data.get("text", "")))
-    elif event.kind.startswith("tool."):
-        more = tool(data)
-    elif event.kind == "step.finished":
-        counts = data.get("tokens")
-        more = counts if isinstance(counts, dict) else {}
-    elif event.kind == "turn.settled":
-        word, tone = OUTCOMES.get(str(data.get("outcome")), ("Ended", "grey"))
-        more = {"word": word, "tone": tone}
-    else:
-        more = {"words": str(data.get("message") or data.get("text") or event.kind)}
-    if not whole:
-        more = shortened(more)
-    # A tool's start and end share their part; everything else has one of its own or none. No two sessions share an id:
-    # else the page would take one's entry for the other's when it changes from one to the other.
-    part = data.get("part")
-    own = f"e-{part}" if part else f"n-{event.topic[-12:]}-{event.seq}"
-    return EntryView(own, event.seq, event.kind.replace(".", "_"), event.at, data, html, more)
-
-
-def shortened(more: dict[str, Any]) -> dict[str, Any]:
-    """`more` with its long texts cut; `shortened` says that one was."""
-    short = {name: cut(value, FOLDED) if isinstance(value, str) else value for name, value in more.items()}
-    return {**short, "shortened": True} if short != more else more
-
-
-def tool(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a tool's line shows, and what it shows when it is opened."""
-    name = str(data.get("tool", ""))
-    raw = data.get("input")
-    given: dict[str, Any] = raw if isinstance(raw, dict) else {}
-    milliseconds = data.get("ms")
-    speaking = given.get(SPEAKING.get(name, ""))
     return {
-        "output": str(data.get("output") or ""),
-        "error": str(data.get("error") or ""),
-        "icon": ICONS.get(name, "check" if "studio" in name else "tool"),
-        "name": name.removeprefix("studio_").replace("_", " ") if name.startswith("studio_") else name,
-        "title": cut(" ".join(str(data.get("title") or "").split()), LINE),
-        "took": duration(milliseconds) if isinstance(milliseconds, int) else "",
-        "input": str(speaking) if speaking is not None else pretty(given),
-        "old": _text(given, "oldString") if name == "edit" else None,
-        "new": _text(given, "newString") if name == "edit" else None,
-        "failed": data.get("status") == "error" or data.get("exit") not in (None, 0),
+        row["turn__number"]: Figures(
+            steps=row["steps"],
+            input=row["input"],
+            output=row["output"],
+            reasoning=row["reasoning"],
+            cached=row["cached"],
+            cost=row["cost"],
+        )
+        for row in rows
     }
 
 
-def _text(given: Mapping[str, Any], name: str) -> str | None:
-    return str(given[name]) if name in given else None
+def _stretch(session: AgentSession, *, after: int, limit: int = PAGE, ends: bool = False) -> Transcript:
+    events = selectors.read_session(str(session.pk), after, limit) if limit else []
+    last = max([after, *(event.seq for event in events)])
+    shown, begun_before = _once_each(session, events)
+    if not ends:
+        shown = [event for event in shown if event.seq not in begun_before]
+    entries = _views(shown, begun_before)
+    return Transcript(
+        session=session,
+        items=_grouped(session, _with_figures(session, entries)),
+        first=after + 1,
+        last=last,
+        head=max(session.last_seq, last),
+    )
 
 
-def pretty(given: Mapping[str, Any]) -> str:
-    """Arguments for the eye: a text as it is, several as indented JSON."""
-    if not given:
-        return ""
-    if len(given) == 1:
-        (only,) = given.values()
-        if isinstance(only, str):
-            return only
-    return json.dumps(given, indent=2, ensure_ascii=False)
+def _once_each(session: AgentSession, events: list[Event]) -> tuple[list[Event], set[int]]:
+    """Each tool once, where it began: with its end as soon as there is one, whichever stretch that is in.
+
+    Besides, the numbers of the ends whose starts are in an earlier stretch: they stand there.
+    """
+    finished = {str(event.data.get("part")): event for event in events if event.kind == FINISHED}
+    started = {str(event.data.get("part")) for event in events if event.kind == STARTED}
+    keys = [f"{FINISHED}:{part}" for part in started - finished.keys()]
+    keys += [f"{STARTED}:{part}" for part in finished.keys() - started]
+    begun_before: set[int] = set()
+    if keys:
+        for row in SessionEvent.objects.filter(session=session, upstream_key__in=keys):
+            part = str(row.data.get("part"))
+            if row.kind == FINISHED:
+                finished[part] = Event(f"session:{session.pk}", row.seq, row.kind, row.data, row.at)
+            elif not events or row.seq < events[0].seq:
+                begun_before.add(finished[part].seq)
+    shown: list[Event] = []
+    for event in events:
+        part = str(event.data.get("part"))
+        if event.kind == STARTED and part in finished:
+            shown.append(finished[part])
+        elif event.kind not in HIDDEN and not (event.kind == FINISHED and part in started):
+            shown.append(event)
+    return shown, begun_before
 
 
-def duration(milliseconds: int) -> str:
-    """A stretch of time in a few characters."""
-    if milliseconds < 1_000:
-        return f"{milliseconds} ms"
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1_000:.1f} s"
-    return f"{milliseconds // 60_000}:{milliseconds // 1_000 % 60:02d} min"
+def _views(events: list[Event], begun_before: set[int]) -> list[EntryView]:
+    room = ROOM
+    views = []
+    for event in events:
+        entry = view(event, room=min(SHOWN, max(LEAST, room)))
+        if event.kind == "text":
+            room -= min(SHOWN, len(str(event.data.get("text", ""))))
+        views.append(replace(entry, elsewhere=True) if event.seq in begun_before else entry)
+    return views
+
+
+def _with_figures(session: AgentSession, entries: list[EntryView]) -> list[EntryView]:
+    """The ends of turns with what the turns used and how long they took."""
+    numbers = {entry.data.get("turn") for entry in entries if entry.kind == "turn_settled"}
+    wanted = [number for number in numbers if isinstance(number, int)]
+    if not wanted:
+        return entries
+    turns = list(session.turns.filter(number__in=wanted).only("number", "started_at", "settled_at"))
+    used, times = figures(turns), {turn.number: turn for turn in turns}
+    return [
+        replace(
+            entry,
+            more={
+                **entry.more,
+                "used": used.get(entry.data.get("turn", 0)),
+                "turn": times.get(entry.data.get("turn", 0)),
+            },
+        )
+        if entry.kind == "turn_settled"
+        else entry
+        for entry in entries
+    ]
+
+
+def _grouped(session: AgentSession, entries: list[EntryView]) -> list[Item]:
+    """The entries in reading order, a sub-agent's together where they begin."""
+    items: list[Item] = []
+    groups: dict[str, Group] = {}
+    for entry in entries:
+        if not entry.child:
+            _place(items, entry)
+            continue
+        if entry.child not in groups:
+            groups[entry.child] = Group(entry.child)
+            items.append(groups[entry.child])
+        _place(groups[entry.child].entries, entry)
+    if groups:
+        titles = SubSession.objects.filter(session=session, external_id__in=groups)
+        for external_id, title in titles.values_list("external_id", "title"):
+            groups[external_id].label = title
+    return items
+
+
+def _place(items: list[Item] | list[EntryView], entry: EntryView) -> None:
+    """Put `entry` where its step began it: the log notes a text when it has ended, which may be after the tools that the
+    agent called later. Parts are numbered by their beginning; static/js/transcript.js does the same."""
+    at = len(items)
+    if entry.kind in MOVABLE and entry.part:
+        for index in range(len(items) - 1, -1, -1):
+            other = items[index]
+            if isinstance(other, Group):
+                continue
+            if other.kind in STEP_ENDS:
+                break
+            if other.kind in MOVABLE and len(other.part) == len(entry.part) and other.part > entry.part:
+                at = index
+    items.insert(at, entry)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from sessions_app import views
+from sessions_app.views import asks, inbox, pages
 
 urlpatterns = [
-    path("sessions/<uuid:session_id>/", views.session, name="session"),
-    path("sessions/<uuid:session_id>/entries/", views.entries, name="session-entries"),
-    path("sessions/<uuid:session_id>/entries/<int:seq>/", views.entry, name="session-entry"),
+    path("asks/<uuid:ask_id>/answer/", asks.answer, name="ask-answer"),
+    path("sessions/<uuid:session_id>/", pages.session, name="session"),
+    path("sessions/<uuid:session_id>/entries/", pages.entries, name="session-entries"),
+    path("sessions/<uuid:session_id>/entries/<int:seq>/", pages.entry, name="session-entry"),
+    path("sessions/<uuid:session_id>/turns/", pages.turns, name="session-turns"),
+    path("sessions/<uuid:session_id>/turns/<int:turn_number>/<slug:action>/", inbox.turn, name="session-turn-act"),
+    path("sessions/<uuid:session_id>/inbox/", inbox.send, name="session-send"),
+    path("sessions/<uuid:session_id>/inbox/<uuid:item_id>/<slug:action>/", inbox.message, name="session-message"),
 ]

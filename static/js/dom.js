@@ -23,6 +23,12 @@ export async function fragment(url, { method = "GET", body = null, signal = null
   return { status: response.status, content: template.content };
 }
 
+// `element` becomes like `fresh`: what is the same stays, with its focus, what was written in it and what was opened.
+export function morph(element, fresh) {
+  if (!element || !fresh || element.isEqualNode(fresh)) return;
+  window.htmx.swap({ text: fresh.outerHTML, target: element, sourceElement: element, swap: "outerMorph" });
+}
+
 export function flash(text, level = "error") {
   const area = document.getElementById("flashes");
   const box = document.createElement("div");
@@ -80,10 +86,14 @@ let skew = 0; // the server's clock minus ours: "running for 0:03" must not begi
 const stamp = Number(document.documentElement.dataset.now);
 if (stamp) skew = stamp * 1000 - Date.now();
 
-// <time data-run="epoch"> counts up each second; <time data-age="epoch"> grows old each half minute.
+// <time data-run="epoch"> counts up each second; <time data-until="epoch"> counts down; <time data-age="epoch"> grows old each half minute.
 export function tick(root = document, every = 0) {
   const at = (Date.now() + skew) / 1000;
   for (const element of root.querySelectorAll("time[data-run]")) element.textContent = clock(at - element.dataset.run);
+  for (const element of root.querySelectorAll("time[data-until]")) {
+    const left = element.dataset.until - at;
+    element.textContent = left > 0 ? `in ${clock(left)}` : "now";
+  }
   if (every % 30) return;
   for (const element of root.querySelectorAll("time[data-form]")) localise(element);
   for (const element of root.querySelectorAll("time[data-age]")) element.textContent = age(at - element.dataset.age);

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from sessions_app import transcripts
+from sessions_app.overview import context_of
 from studio import outbox
 from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.markdown import render as markdown
@@ -217,4 +218,6 @@ def _transcript(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
     chosen = chosen or next((one for one in page.sessions if one.live), page.sessions[-1])
     # Read anew: the log may have grown since the runs were read.
     chosen.session.refresh_from_db()
-    return {"chosen": chosen.session.pk, "transcript": transcripts.latest(chosen.session)}
+    found = context_of(request.user, transcripts.latest(chosen.session))
+    back = f"{reverse('task', kwargs={'ref': page.task.key})}?tab=transcript&session={chosen.session.pk}"
+    return {"chosen": chosen.session.pk, "back": back, **found}

@@ -132,7 +132,36 @@ DATA = {
     "ask.rejected": ({"what": "bash", "detail": "rm"}, "Asked for something that is not allowed: bash rm"),
     "compacted": ({}, "The conversation was summarised to make room."),
     "turn.started": ({"turn": 1, "model": "p/m"}, "Turn 1 began with p/m."),
-    "turn.resumed": ({"turn": 1}, "The agent server ended in the middle of turn 1; it goes on."),
+    "ask.opened": (
+        {"kind": "permission", "title": "git push", "asker": "Fixer"},
+        "Fixer asks for permission: git push",
+    ),
+    "ask.answered": ({"by": "ada", "reply": "reject", "message": "Not now"}, "ada rejected it: Not now"),
+    "ask.lost": ({}, "The agent server forgot the question in a restart; the agent asks again."),
+    "ask.expired": ({}, "Nobody answered in time."),
+    "ask.withdrawn": ({}, "The question is void: the turn ended first."),
+    "inbox.accepted": ({"author": "ada", "delivery": "steer", "text": "Stop"}, "ada wrote for the running turn: Stop"),
+    "inbox.edited": ({"author": "ada", "by": "bob", "text": "Go"}, "bob changed a message that waits: Go"),
+    "inbox.removed": ({"author": "ada", "text": "Go"}, "ada took a message back: Go"),
+    "inbox.delivered": ({"author": "ada"}, "ada's message has reached the agent."),
+    "budget.reached": (
+        {"scope": "task", "metric": "cost", "amount": "2.50", "used": "2.61", "action": "stop"},
+        "The budget of 2.50 US dollars for a task is reached (2.61 used). The turn is stopped.",
+    ),
+    "session.continued": (
+        {"session": "x", "reason": "the agent profile was changed since"},
+        "The conversation goes on in a fresh session, because the agent profile was changed since.",
+    ),
+    "turn.resumed": ({"turn": 1}, "Turn 1 was interrupted; it goes on where it was."),
+    "turn.retrying": (
+        {"turn": 1, "error_code": "rate_limited", "message": "429", "attempt": 2, "of": 8},
+        "The model provider's rate limit is reached; the turn is tried again by itself (try 2 of 8): 429",
+    ),
+    "turn.unknown": ({"turn": 3, "message": "Its data is gone."}, "Nobody can say how turn 3 ended. Its data is gone."),
+    "command.started": ({"command": "make test"}, "Background command: make test"),
+    "command.finished": ({"command": "make", "state": "failed", "exit": 2}, "Background command failed (exit 2): make"),
+    "command.lost": ({"command": "make", "state": "lost"}, "Background command lost: make"),
+    "command.cancelled": ({"command": "make", "state": "cancelled"}, "Background command cancelled: make"),
     "turn.settled": ({"turn": 2, "outcome": "failed", "message": "Why."}, "Turn 2 ended: failed. Why."),
 }
 

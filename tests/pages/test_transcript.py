@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agents.backend import LogEntry
-from sessions_app import transcripts
+from sessions_app import entries, transcripts
 from sessions_app.log import append
 from sessions_app.models import SessionEvent
 from tests import factories
@@ -27,7 +27,7 @@ def session(project):
 
 
 def fill(session, count):
-    append(session.pk, [entry("text", f"t{n}", part=f"prt_{n}", text=f"line {n}") for n in range(1, count + 1)])
+    append(session.pk, [entry("text", f"t{n}", part=f"prt_{n:06d}", text=f"line {n}") for n in range(1, count + 1)])
     session.refresh_from_db()
 
 
@@ -135,7 +135,7 @@ KINDS = [
     (entry("notice", "k", message="Look"), "Look"),
     (entry("compacted", "k"), "summarised"),
     (entry("turn.started", "k", turn=3, model="m/x"), "Turn 3 · m/x"),
-    (entry("turn.resumed", "k", turn=3), "The same turn goes on"),
+    (entry("turn.resumed", "k", turn=3), "it goes on where it was"),
     (entry("turn.settled", "k", turn=3, outcome="failed", message="why"), "Failed: why"),
     (entry("something.new", "k", message="from the future"), "from the future"),
     (entry("tool.finished", "k", part="p", tool="edit", title="a.py", input={"filePath": "a.py", "oldString": "x1", "newString": "y2"}, status="completed"), "y2</pre>"),
@@ -172,25 +172,25 @@ def test_tokens_and_cost_are_summed_up(as_owner, session):
     usage = {"input": 1_200_000, "output": 950, "reasoning": 1, "cached": 2_500}
     append(session.pk, [entry("step.finished", "s", part="p", reason="stop", cost=1.5, tokens=usage)])
     page = body(as_owner.get(f"/sessions/{session.pk}/"))
-    assert "1.2M in · 950 out · 2.5k cached · $1.50" in page
+    assert "1.2M in · 950 out · 1 thinking · 2.5k cached · $1.50" in page
 
 
 @pytest.mark.parametrize(
     ("milliseconds", "words"), [(0, "0 ms"), (999, "999 ms"), (1_500, "1.5 s"), (61_000, "1:01 min")]
 )
 def test_durations(milliseconds, words):
-    assert transcripts.duration(milliseconds) == words
+    assert entries.duration(milliseconds) == words
 
 
 def test_what_is_folded_is_shortened_until_it_is_asked_for(as_owner, as_stranger, session):
-    output = "x" * transcripts.FOLDED + "the end"
+    output = "x" * entries.FOLDED + "the end"
     append(session.pk, [entry("tool.finished", "f", part="p", tool="bash", output=output, status="completed")])
     page = body(as_owner.get(url(session, "?after=0")))
     assert "the end" not in page
     assert f'hx-get="{url(session)}1/"' in page
     whole = body(as_owner.get(f"{url(session)}1/"))
     assert "the end</pre>" in whole
-    assert "<details open>" in whole
+    assert '<details class="is-done" open>' in whole
     assert "Show all of it" not in whole
     assert as_owner.get(f"{url(session)}2/").status_code == 404
     assert as_owner.get(f"{url(session)}99999999999999999999/").status_code == 404
