@@ -6,8 +6,8 @@ from celery import shared_task
 from django.db import transaction
 
 from sessions_app.services import abort as aborting
+from sessions_app.services import budgets, follow_up, pause, steer, stopping
 from sessions_app.services import dispatch as dispatching
-from sessions_app.services import follow_up, pause, steer
 from sessions_app.services import reconcile as reconciling
 from sessions_app.services import sweep as sweeping
 from studio.queue import Names
@@ -48,6 +48,24 @@ def open_next_turn(session_id: str) -> None:
     """Open the session's next turn from its inbox."""
     with transaction.atomic():
         follow_up.open_next(session_id)
+
+
+@shared_task(name=Names.CONFIRM_STOPPED)
+def confirm_stopped(turn_id: str) -> None:
+    """Make sure that nothing of a stopped turn runs any more."""
+    stopping.confirm_stopped(turn_id)
+
+
+@shared_task(name=Names.CHECK_BUDGETS)
+def check_budgets(*session_ids: str) -> None:
+    """Hold the sessions' turns against their budgets."""
+    budgets.check_sessions(session_ids)
+
+
+@shared_task(name=Names.RECONSIDER_BUDGETS)
+def reconsider_budgets() -> None:
+    """Let turns go on that no budget holds any more."""
+    budgets.reconsider()
 
 
 @shared_task(name=Names.SWEEP_SESSIONS)

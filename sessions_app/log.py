@@ -10,22 +10,20 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q
 
 from agents.backend import LogEntry
-from sessions_app.models import AgentSession, SessionEvent, Turn, TurnState
+from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, SessionEvent, Turn, TurnState
+from sessions_app.services import usage
 from studio import doorbell
 from studio.kernel.clock import now
 from studio.kernel.faultpoints import reach
+from studio.queue import Names, enqueue
 
 STEP = "step.finished"
 INSERT_ROWS = 500  # rows of one statement
-MAX_COUNT = 2**53  # tokens of one step; more is rubbish
-MAX_COST = Decimal(100_000)  # US dollars of one step
 
 
 def append(session_id: uuid.UUID, entries: Iterable[LogEntry]) -> list[LogEntry]:
@@ -94,42 +92,26 @@ def _write(sessions: Mapping[uuid.UUID, AgentSession], new: Mapping[uuid.UUID, l
     for count, pks in by_count.items():  # a few numbers for many sessions
         AgentSession.objects.filter(pk__in=pks).update(last_seq=F("last_seq") + count)
     by_steps: dict[int, list[uuid.UUID]] = defaultdict(list)
+    steps_of: dict[uuid.UUID, list[LogEntry]] = {}
     for pk, entries in new.items():
-        finished = [entry for entry in entries if entry.kind == STEP]
-        if finished:
-            _count_usage(sessions[pk], finished)
+        if finished := [entry for entry in entries if entry.kind == STEP]:
+            steps_of[pk] = finished
         by_steps[sum("child" not in entry.data for entry in finished)].append(pk)
     for steps, pks in by_steps.items():
         Turn.objects.filter(session_id__in=pks, state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).update(
             last_event_at=now(), steps=F("steps") + steps
         )
+    if steps_of:
+        usage.record(sessions, steps_of)
+    if begun := [pk for pk, entries in new.items() if any(entry.kind == "user" for entry in entries)]:
+        _ring_for_steers(begun)
 
 
-def _count_usage(session: AgentSession, entries: list[LogEntry]) -> None:
-    for entry in entries:
-        tokens = entry.data.get("tokens")
-        counts = tokens if isinstance(tokens, dict) else {}
-        session.cost += _cost(entry.data.get("cost"))
-        session.tokens_input += _count(counts.get("input"))
-        session.tokens_output += _count(counts.get("output"))
-        session.tokens_reasoning += _count(counts.get("reasoning"))
-        session.tokens_cached += _count(counts.get("cached"))
-    session.save(update_fields=["cost", "tokens_input", "tokens_output", "tokens_reasoning", "tokens_cached"])
-
-
-def _count(value: Any) -> int:
-    """A number of tokens as it may be stored; nothing for what is none."""
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
-    return value if usable else 0
-
-
-def _cost(value: Any) -> Decimal:
-    """A step's cost as it may be stored; nothing for what is none."""
-    try:
-        cost = Decimal(str(value or 0))
-    except InvalidOperation:
-        return Decimal(0)
-    return cost if cost.is_finite() and 0 <= cost <= MAX_COST else Decimal(0)
+def _ring_for_steers(session_ids: list[uuid.UUID]) -> None:
+    """The server has stored a prompt: what waits to steer its turn may follow it now, and not overtake it."""
+    waiting = InboxItem.objects.filter(session_id__in=session_ids, state=InboxState.WAITING, delivery=Delivery.STEER)
+    for session_id in waiting.values_list("session_id", flat=True).distinct():
+        enqueue(Names.DELIVER_MESSAGES, session_id)
 
 
 def note_activity(session_ids: Iterable[uuid.UUID]) -> None:

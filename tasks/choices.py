@@ -139,6 +139,13 @@ ERRORS: dict[str, ErrorText] = {
     "step_limit": ErrorText(
         "The agent made more steps than the profile allows.", "Raise the limit in the agent profile, or press Retry."
     ),
+    "looping": ErrorText(
+        "The agent went round in circles: the same answer again and again.",
+        "Read the transcript, then press Retry with a word to the agent, or choose another model in the agent profile.",
+    ),
+    "budget_exceeded": ErrorText(
+        "A budget is used up.", "Raise the budget in the project's settings, then press Retry."
+    ),
     "session_lost": ErrorText(
         "The agent server no longer knows this session.", "Press Retry: a fresh session starts in the same workspace."
     ),

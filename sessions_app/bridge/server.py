@@ -20,7 +20,7 @@ from agents.services import backend_for, sync_server
 from sessions_app.bridge.ingest import Ingest, Noticed
 from sessions_app.bridge.reconciler import Reconciler
 from sessions_app.bridge.replay import Replay
-from sessions_app.bridge.watchdogs import watch
+from sessions_app.bridge.watchdogs import Watchdogs
 from sessions_app.models import AgentSession, Turn, TurnState
 from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.errors import StudioError
@@ -46,6 +46,7 @@ class ServerBridge:
         self.done = threading.Event()
         self.items: queue.Queue[StreamItem] = queue.Queue(maxsize=20_000)
         self.ingest = Ingest(server_id)
+        self.watchdogs = Watchdogs(server_id)
         self.reconciler = Reconciler(server_id)
         self.replay: Replay | None = None
 
@@ -143,7 +144,7 @@ class ServerBridge:
 
     def _tick(self) -> None:
         """What must happen even when the stream is silent or lies."""
-        watch(self.server_id)
+        self.watchdogs.watch()
         self.reconciler.tick()
 
     def _refuse(self, ask: PermissionAsked | QuestionAsked) -> None:

@@ -77,6 +77,9 @@ class Turn(Claimable):
     server_boot = models.CharField(max_length=64, blank=True)
     abort_requested_at = models.DateTimeField(null=True, blank=True)
     abort_reason = models.CharField(max_length=40, blank=True)
+    unconfirmed = models.BooleanField(
+        default=False, help_text="Ended before the server said that nothing of it runs any more."
+    )
     retry_note = models.TextField(blank=True, help_text="What the provider said while the server waits to try again.")
     retry_at = models.DateTimeField(null=True, blank=True)
     result_text = models.TextField(blank=True, help_text="The agent's last message.")
@@ -95,7 +98,10 @@ class Turn(Claimable):
                 fields=["session"], condition=~models.Q(state=TurnState.SETTLED), name="turn_one_active_per_session"
             ),
         ]
-        indexes = [models.Index(fields=["state", "next_try_at"], name="turn_due")]
+        indexes = [
+            models.Index(fields=["state", "next_try_at"], name="turn_due"),
+            models.Index(fields=["next_try_at"], condition=models.Q(unconfirmed=True), name="turn_unconfirmed"),
+        ]
 
     def __str__(self) -> str:
         return f"turn {self.number} of {self.session_id}"

@@ -9,12 +9,13 @@ import structlog
 from django.db import transaction
 
 from agents.services import backend_for
-from sessions_app.models import Turn, TurnOutcome, TurnState
+from sessions_app.models import Turn, TurnState
 from sessions_app.services.reconcile import reconcile
-from sessions_app.services.settle import WATCHDOG_CODES, settle
+from sessions_app.services.settle import WATCHDOG_CODES, settle_stopped
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.faultpoints import reach
+from studio.kernel.text import clean
 from studio.queue import Names, enqueue
 
 log = structlog.get_logger(__name__)
@@ -23,13 +24,17 @@ log = structlog.get_logger(__name__)
 UNREACHABLE_LIMIT = timedelta(seconds=60)
 
 
-def request_abort(*, turn_id: uuid.UUID | str, reason: str) -> bool:
-    """Ask for the turn's end; False when it is settled or was asked before. A turn that was never sent ends at once."""
+def request_abort(*, turn_id: uuid.UUID | str, reason: str, message: str = "") -> bool:
+    """Ask for the turn's end; False when it is settled or was asked before. A turn that was never sent ends at once.
+
+    `message` says more than the reason's own sentence, when the reason is the studio's.
+    """
+    why = {"error_message": clean(message)} if reason in WATCHDOG_CODES else {}
     with transaction.atomic():
         asked = (
             Turn.objects.filter(pk=turn_id, abort_requested_at__isnull=True)
             .exclude(state=TurnState.SETTLED)
-            .update(abort_requested_at=now(), abort_reason=reason)
+            .update(abort_requested_at=now(), abort_reason=reason, **why)
         )
         if asked:
             enqueue(Names.ABORT_TURN, turn_id)
@@ -42,34 +47,24 @@ def abort(turn_id: uuid.UUID | str) -> None:
     if turn is None or turn.state == TurnState.SETTLED:
         return
     if turn.state == TurnState.UNKNOWN:
-        _give_up(turn, "")
+        settle_stopped(turn)
         return
     if not turn.session.external_id or (turn.state == TurnState.ADMITTED and turn.started_at is None):
-        _give_up(turn, "")  # the server never heard of it
+        settle_stopped(turn)  # the server never heard of it
         return
     try:
         reach("abort.before_post")
         backend_for(turn.session.server).abort(turn.session.external_id)
         reach("abort.after_post")
     except NotFound:
-        _give_up(turn, "The agent server no longer knows this session.")
+        settle_stopped(turn, message="The agent server no longer knows this session.")
     except Upstream as error:
         log.info("abort_postponed", turn=str(turn.pk), error=error.message)
         asked = turn.abort_requested_at
         if asked and now() - asked > UNREACHABLE_LIMIT:
-            _give_up(turn, "The agent server could not be reached to stop the turn.")
+            settle_stopped(turn, message="The agent server could not be reached to stop the turn.")
     else:
         if turn.state == TurnState.ADMITTED:
-            _give_up(turn, "")
+            settle_stopped(turn)
         else:
             reconcile(turn.pk)
-
-
-def _give_up(turn: Turn, message: str) -> None:
-    failed = turn.abort_reason in WATCHDOG_CODES
-    settle(
-        turn.pk,
-        TurnOutcome.FAILED if failed else TurnOutcome.ABORTED,
-        error_code=turn.abort_reason if failed else "aborted",
-        error_message=message,
-    )

@@ -12,7 +12,7 @@ import uuid
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
 from agents.backend import AgentBackend, LogEntry, Prompt
@@ -21,7 +21,7 @@ from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Delivery, InboxState, Turn, TurnOutcome, TurnState
 from sessions_app.services import clock
 from sessions_app.services.retries import mark_unknown
-from sessions_app.services.settle import settle
+from sessions_app.services.settle import settle, settle_stopped
 from sessions_app.services.steer import sent_batches, steer_prompt
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_changed
@@ -46,7 +46,10 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     turn = Turn.objects.select_related("session__server", "session__workspace").filter(pk=turn_id).first()
     if turn is None or turn.state not in (TurnState.ADMITTED, TurnState.DISPATCHING):
         return
-    if turn.hold or (turn.next_try_at and turn.next_try_at > now()):
+    # One that was cut off in the middle is sent all the same, and held when it runs: it may be there already.
+    if (turn.hold and turn.state == TurnState.ADMITTED) or (turn.next_try_at and turn.next_try_at > now()):
+        return
+    if turn.state == TurnState.ADMITTED and not turn.abort_requested_at and budgets.bars(turn):
         return
     reach("dispatch.before_claim")
     epoch = claim(Turn.objects.filter(pk=turn.pk, state=turn.state), seconds=LEASE_SECONDS)
@@ -54,7 +57,7 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
         return
     reach("dispatch.after_claim")
     if turn.abort_requested_at:
-        settle(turn.pk, TurnOutcome.ABORTED, error_code="aborted")
+        settle_stopped(turn)
         return
     if _occupied(turn):
         fenced(Turn, turn.pk, epoch).update(next_try_at=later(OCCUPIED_SECONDS), lease_owner="", lease_until=None)
@@ -77,9 +80,11 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
 
 
 def _occupied(turn: Turn) -> bool:
-    """Whether another session's turn is at work in the same directory: two agents never share a workspace."""
-    others = Turn.objects.filter(session__workspace_id=turn.session.workspace_id).exclude(session_id=turn.session_id)
-    return others.filter(state__in=[TurnState.DISPATCHING, TurnState.RUNNING]).exists()
+    """Whether another turn is at work in the same directory, or may be: two agents never share a workspace."""
+    here = Turn.objects.filter(session__workspace_id=turn.session.workspace_id)
+    at_work = Q(state__in=[TurnState.DISPATCHING, TurnState.RUNNING]) & ~Q(session_id=turn.session_id)
+    may_be = Q(unconfirmed=True, session__server_id=turn.session.server_id)
+    return here.filter(at_work | may_be).exists()
 
 
 def _lost(turn: Turn, epoch: int, error: NotFound) -> None:
@@ -178,7 +183,13 @@ def _mark_running(turn: Turn, epoch: int) -> bool:
 def _postpone(turn: Turn, epoch: int, error: Upstream) -> None:
     """Try again later, with backoff and jitter; give up when the server stayed away too long."""
     if turn.attempts >= GIVE_UP_TRIES:
-        settle(turn.pk, TurnOutcome.FAILED, error_code="server_unreachable", error_message=error.message)
+        settle(
+            turn.pk,
+            TurnOutcome.FAILED,
+            error_code="server_unreachable",
+            error_message=error.message,
+            unconfirmed=True,  # a prompt may have arrived although its answer did not
+        )
         return
     delay = min(BACKOFF_CAP, 0.5 * 2 ** min(turn.attempts, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter
     fenced(Turn, turn.pk, epoch).update(

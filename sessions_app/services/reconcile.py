@@ -15,10 +15,12 @@ from django.db.models import F
 from agents.backend import TurnView
 from agents.services import backend_for
 from sessions_app import log as session_log
-from sessions_app.models import InboxItem, InboxState, Turn, TurnOutcome, TurnState
+from sessions_app.models import AskState, InboxItem, InboxState, Turn, TurnOutcome, TurnState
+from sessions_app.services import ask_rows
 from sessions_app.services.pause import park
 from sessions_app.services.retries import mark_unknown, plan_retry
-from sessions_app.services.settle import WATCHDOG_CODES, settle
+from sessions_app.services.settle import WATCHDOG_CODES, settle, settle_stopped
+from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_changed
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
@@ -31,7 +33,6 @@ log = structlog.get_logger(__name__)
 MAX_RESUMES = 5
 # A prompt that was just accepted may not be visible yet; only after this long is its absence believed.
 SETTLING_IN = timedelta(seconds=5)
-NO_ANSWER = "It answered several times in a row without any content."
 LOST = "The agent server no longer knows this session, so nobody can say how far the turn came."
 
 
@@ -108,7 +109,7 @@ def _ended(turn: Turn, view: TurnView) -> None:
         return
     if outcome == TurnOutcome.ABORTED and turn.abort_reason in WATCHDOG_CODES:
         outcome, code = TurnOutcome.FAILED, turn.abort_reason
-        message = NO_ANSWER if code == "provider_error" else ""
+        message = turn.error_message
         passing = code == "stalled"
     elif outcome == TurnOutcome.ABORTED:
         code, passing = code or "aborted", False
@@ -116,31 +117,28 @@ def _ended(turn: Turn, view: TurnView) -> None:
         passing = view.retryable and not turn.abort_requested_at
     if outcome == TurnOutcome.FAILED and passing and plan_retry(turn, code, message, answered_until=view.last_answer):
         return
-    settle(turn.pk, outcome, error_code=code, error_message=message, result_text=view.result_text)
+    settle(
+        turn.pk,
+        outcome,
+        error_code=code,
+        error_message=message,
+        result_text=view.result_text,
+        not_stored=view.missing,
+    )
 
 
 def _absent(turn: Turn) -> None:
     """The session is gone from the server. An end that was asked for is reached; anything else only a person can decide."""
     if turn.abort_requested_at:
-        _stopped(turn, "")
+        settle_stopped(turn)
     elif turn.server_boot != turn.session.server.boot or turn.state == TurnState.RUNNING:
         mark_unknown(turn, LOST)
-
-
-def _stopped(turn: Turn, result_text: str) -> None:
-    failed = turn.abort_reason in WATCHDOG_CODES
-    settle(
-        turn.pk,
-        TurnOutcome.FAILED if failed else TurnOutcome.ABORTED,
-        error_code=turn.abort_reason if failed else "aborted",
-        result_text=result_text,
-    )
 
 
 def _dead(turn: Turn, view: TurnView) -> None:
     """The server is idle but never answered: it died in the turn, or the prompt never arrived. Send the same ids again."""
     if turn.abort_requested_at:
-        _stopped(turn, view.result_text)
+        settle_stopped(turn, result_text=view.result_text, not_stored=view.missing)
         return
     dispatched = turn.last_event_at or turn.started_at
     same_boot = turn.server_boot == turn.session.server.boot
@@ -161,11 +159,16 @@ def _dead(turn: Turn, view: TurnView) -> None:
 
 
 def resume(turn: Turn) -> bool:
-    """Send the turn's prompt again under its own ids; False when somebody else moved it on meanwhile."""
+    """Send the turn's prompt again under its own ids; False when somebody else moved it on meanwhile.
+
+    A turn that waited for a person has not failed at anything: that does not count.
+    """
     with transaction.atomic():
+        lock_session(turn.session_id)
+        waited = turn.asks.filter(state=AskState.PENDING).exists()
         moved = Turn.objects.filter(pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch).update(
             state=TurnState.ADMITTED,
-            resumes=F("resumes") + 1,
+            resumes=F("resumes") + (0 if waited else 1),
             lease_epoch=F("lease_epoch") + 1,
             attempts=0,
             next_try_at=None,
@@ -173,5 +176,6 @@ def resume(turn: Turn) -> bool:
             retry_at=None,
         )
         if moved:
+            ask_rows.lose(turn.pk)
             enqueue(Names.DISPATCH_TURN, turn.pk)
     return bool(moved)

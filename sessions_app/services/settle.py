@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Q, When
 
 from agents.backend import LogEntry
 from sessions_app import log as session_log
 from sessions_app.models import InboxItem, InboxState, Turn, TurnOutcome, TurnState
-from sessions_app.services import clock, follow_up
+from sessions_app.services import ask_rows, clock, follow_up
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_settled
 from studio.kernel.clock import now
@@ -29,6 +30,8 @@ WATCHDOG_CODES = {
     "budget_exceeded",
     "ask_expired",
 }
+# What the server has heard of and somebody has stopped.
+STOPPED_AT_WORK = Q(abort_requested_at__isnull=False) & (Q(started_at__isnull=False) | Q(attempts__gt=0))
 INTERRUPTED = "interrupted"  # by a person who has something else to say: their message opens the next turn
 
 
@@ -39,8 +42,13 @@ def settle(
     error_code: str = "",
     error_message: str = "",
     result_text: str = "",
+    unconfirmed: bool = False,
+    not_stored: Sequence[str] = (),
 ) -> bool:
     """Settle the turn; False when it was settled already. The epoch grows, so whoever still works on it is fenced off.
+
+    `not_stored` names messages that the server accepted and then lost: they wait again, under the same ids.
+    `unconfirmed`: it may still run on the server. That is held against the server for every turn whose end was asked for.
 
     A turn does not complete while a steer is on its way to it: that message is its business too (False, and the delivery
     is asked for again). After a completed or interrupted turn the inbox opens the next one in the same transaction.
@@ -68,6 +76,8 @@ def settle(
                 retry_note="",
                 retry_at=None,
                 hold="",
+                next_try_at=None,
+                unconfirmed=unconfirmed or Case(When(STOPPED_AT_WORK, then=True), default=False),
                 settled_at=now(),
                 lease_owner="",
                 lease_until=None,
@@ -83,10 +93,30 @@ def settle(
         session_log.append(
             turn.session_id, [LogEntry(kind="turn.settled", key=f"turn.settled:{turn.pk}", data=data, at=now())]
         )
+        ask_rows.withdraw(turn.pk)
         # What did not reach the agent waits on, under the ids that it was sent with.
         on_its_way.update(state=InboxState.WAITING, next_try_at=None)
+        lost = InboxItem.objects.filter(turn_id=turn_id, state=InboxState.DELIVERED, message_id__in=not_stored)
+        lost.update(state=InboxState.WAITING, next_try_at=None, delivered_at=None)
         if outcome == TurnOutcome.COMPLETED or turn.abort_reason == INTERRUPTED:
             follow_up.open_next(turn.session_id, after=turn)
+        if turn.unconfirmed:
+            enqueue(Names.CONFIRM_STOPPED, turn.pk)
         turn_settled.send(sender=Turn, turn=turn)
         reach("settle.in_transaction")
     return True
+
+
+def settle_stopped(
+    turn: Turn, *, message: str = "", result_text: str = "", not_stored: Sequence[str] = ()
+) -> bool:
+    """Settle a turn whose end was asked for: it failed when the studio itself asked, with what was said then."""
+    failed = turn.abort_reason in WATCHDOG_CODES
+    return settle(
+        turn.pk,
+        TurnOutcome.FAILED if failed else TurnOutcome.ABORTED,
+        error_code=turn.abort_reason if failed else "aborted",
+        error_message=" ".join(part for part in (turn.error_message if failed else "", message) if part),
+        result_text=result_text,
+        not_stored=not_stored,
+    )

@@ -6,9 +6,21 @@ from datetime import timedelta
 
 from django.db.models import Q, QuerySet
 
-from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, Turn, TurnOutcome, TurnState
+from sessions_app.models import (
+    AgentSession,
+    Ask,
+    AskKind,
+    AskState,
+    Delivery,
+    InboxItem,
+    InboxState,
+    Turn,
+    TurnOutcome,
+    TurnState,
+)
 from sessions_app.services.pause import RELEASED
 from sessions_app.services.settle import INTERRUPTED
+from sessions_app.services.stopping import unconfirmed_now
 from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
@@ -24,7 +36,8 @@ def sweep() -> int:
     at = now()
     release_dead(Turn)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
-    due = Turn.objects.filter(free, hold="", state__in=[TurnState.ADMITTED, TurnState.DISPATCHING]).filter(
+    sendable = Q(state=TurnState.ADMITTED, hold="") | Q(state=TurnState.DISPATCHING)
+    due = Turn.objects.filter(free, sendable).filter(
         Q(next_try_at__lte=at) | Q(next_try_at__isnull=True, created_at__lte=at - OVERDUE)
     )
     rung = 0
@@ -43,6 +56,12 @@ def sweep() -> int:
         Turn.objects.filter(state=TurnState.RUNNING).exclude(hold__in=["", RELEASED]).values_list("pk", flat=True)
     ):
         enqueue(Names.PAUSE_TURN, turn_id)
+        rung += 1
+    for turn_id in unconfirmed_now():
+        enqueue(Names.CONFIRM_STOPPED, turn_id)
+        rung += 1
+    if Ask.objects.filter(kind=AskKind.BUDGET, state=AskState.PENDING).exists():
+        enqueue(Names.RECONSIDER_BUDGETS)
         rung += 1
     return rung + _sweep_inbox()
 

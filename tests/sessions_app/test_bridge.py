@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from agents.backend import (
@@ -19,9 +17,8 @@ from agents.backend import (
     PermissionAsked,
     Retrying,
 )
-from sessions_app import log, selectors
+from sessions_app import selectors
 from sessions_app.bridge.ingest import Ingest
-from sessions_app.bridge.watchdogs import watch
 from sessions_app.models import Turn
 from studio.kernel.clock import later, now
 
@@ -88,42 +85,3 @@ def test_retry__is_noted_on_the_turn(ingest, turn):
     ingest.take([Retrying("ses_a", 1, "rate limited", at)])
     turn.refresh_from_db()
     assert (turn.retry_note, turn.retry_at) == ("rate limited", at)
-
-
-def test_watch__a_provider_that_answers_with_nothing_is_ended_early(turn, session):
-    """An endless loop of empty answers is the provider's fault, not a profile's limit."""
-    Turn.objects.filter(pk=turn.pk).update(max_steps=25)
-    assert overdue(turn, steps=4) == ""
-    assert overdue(turn, steps=5) == "provider_error"
-
-
-def test_watch__many_steps_with_content_go_on(turn, session):
-    Turn.objects.filter(pk=turn.pk).update(max_steps=25)
-    log.append(session.pk, [entry("said")])
-    assert overdue(turn, steps=20) == ""
-
-
-def overdue(turn, *, steps: int = 0, **ago: float | None) -> str:
-    """The reason for which the watchdog ends a running turn; moments are seconds ago, None for never."""
-    seconds = {"started_at": 0.0, "last_event_at": 0.0, **ago}
-    moments = {name: None if value is None else now() - timedelta(seconds=value) for name, value in seconds.items()}
-    Turn.objects.filter(pk=turn.pk).update(state="running", steps=steps, **moments)
-    watch(turn.session.server_id)
-    turn.refresh_from_db()
-    return turn.abort_reason
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({}, ""),
-        ({"started_at": 61}, "time_limit"),
-        ({"steps": 3}, ""),
-        ({"steps": 4}, "step_limit"),
-        ({"started_at": 40, "last_event_at": 31}, "stalled"),
-        ({"started_at": 40, "last_event_at": None}, "stalled"),
-        ({"started_at": 40, "last_event_at": 35, "retry_at": -20}, ""),
-    ],
-)
-def test_watch__ends_what_passes_a_limit(turn, fields, reason):
-    assert overdue(turn, **fields) == reason
