@@ -15,8 +15,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from sessions_app.models import AgentSession, SessionEvent, Turn, TurnOutcome, TurnState
+from sessions_app.models import AgentSession, SessionEvent, StreamCount, Turn, TurnOutcome, TurnState
 from sessions_app.services.abort import request_abort
+from sessions_app.streams import HEARTBEAT, REASONS, TAKEN
 from studio import operations
 from studio.admin import ReadOnlyAdmin
 from studio.kernel.clock import now
@@ -190,6 +191,32 @@ class SessionEventAdmin(ReadOnlyAdmin):
         """The session's own page in the admin."""
         url = reverse("admin:sessions_app_agentsession_change", args=[event.session_id])
         return format_html('<a href="{}">{}</a>', url, event.session)
+
+
+@admin.register(StreamCount)
+class StreamCountAdmin(ReadOnlyAdmin):
+    """What each server's event stream carried, and what of it could not be used."""
+
+    list_display = ["server", "reason", "meaning", "count", "last_at"]
+    list_filter = ["server", "reason"]
+    list_select_related = ["server"]
+
+    @admin.display(description="Meaning")
+    def meaning(self, row: StreamCount) -> str:
+        """In words."""
+        return REASONS.get(row.reason, "")
+
+
+def stream_figures() -> Iterable[Figure]:
+    """What the event streams carried that could not be used, in the last day."""
+    url = reverse("admin:sessions_app_streamcount_changelist")
+    rows = StreamCount.objects.filter(server__enabled=True, last_at__gte=now() - timedelta(days=1))
+    problems = list(rows.exclude(reason__in=[TAKEN, HEARTBEAT]).select_related("server"))
+    note = "; ".join(f"{row.server.name}: {row.count} {REASONS.get(row.reason, row.reason)}" for row in problems)
+    yield Figure("Kinds of problems in the last day", len(problems), url, note=note)
+
+
+operations.register("Event streams", stream_figures)
 
 
 def turn_figures() -> Iterable[Figure]:

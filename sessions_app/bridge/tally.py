@@ -10,11 +10,14 @@ from django.db import transaction
 from django.db.models import F
 
 from sessions_app.models import StreamCount
+from sessions_app.streams import HEARTBEAT, TAKEN
 from studio.kernel.clock import now
 
 SAVE_SECONDS = 5.0
-TAKEN, HEARTBEAT = "taken", "heartbeat"
 FOREIGN, UNSTORABLE, GAP, FLOOD = "foreign_session", "unstorable", "gap", "too_much_text"
+
+
+__all__ = ["FLOOD", "FOREIGN", "GAP", "HEARTBEAT", "TAKEN", "UNSTORABLE", "Tally"]
 
 
 class Tally:

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agents.selectors import health_summary
+from sessions_app.streams import REASONS, stream_health
 from studio import __version__
 from studio.health import readiness
 from tasks.choices import ACTIVE_RUN_STATES, OCCUPYING_RUN_STATES, RunPhaseState
@@ -62,6 +63,22 @@ class ServerHealthSerializer(serializers.Serializer[Any]):
     seen_at = serializers.DateTimeField(allow_null=True)
 
 
+class StreamHealthSerializer(serializers.Serializer[Any]):
+    """What an agent server's event stream carried."""
+
+    server = serializers.CharField()
+    entries = serializers.IntegerField(help_text="Things that happened in sessions, taken into their logs.")
+    last_entry_at = serializers.DateTimeField(allow_null=True)
+    heartbeats = serializers.IntegerField()
+    last_heartbeat_at = serializers.DateTimeField(allow_null=True)
+    problems = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="What could not be used, by reason: "
+        + "; ".join(f"{one}: {text}" for one, text in REASONS.items())
+        + ".",
+    )
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     """The state of the studio. `parts` has database, migrations, broker, worker, beat, bridge and agent_servers."""
 
@@ -70,6 +87,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     parts = serializers.DictField(child=PartSerializer())
     queue = QueueSerializer()
     agent_servers = ServerHealthSerializer(many=True)
+    streams = StreamHealthSerializer(many=True)
 
 
 class Health(APIView):
@@ -86,6 +104,7 @@ class Health(APIView):
                 "parts": {part.name: {"ok": part.ok, "message": part.message} for part in parts},
                 "queue": _queue(broker=any(part.name == "broker" and part.ok for part in parts)),
                 "agent_servers": health_summary(),
+                "streams": stream_health(),
             }
         )
 

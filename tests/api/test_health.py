@@ -6,8 +6,10 @@ import pytest
 from celery import Celery
 
 from agents.models import ServerState
+from sessions_app.models import StreamCount
 from studio import __version__
 from studio.api import health
+from studio.kernel.clock import now
 from tests.factories import make_run, make_server
 from tests.real.valkey import ValkeyServer
 
@@ -25,6 +27,18 @@ def test_health__names_every_part_and_each_server(viewer):
         ("beta", "down", "Connection refused"),
     ]
     assert body["queue"]["runs_queued"] == 1
+
+
+def test_health__counts_what_the_streams_carried_and_could_not_use(viewer):
+    server = make_server("alpha")
+    assert viewer.get("/api/v1/health").json()["streams"] == []
+    at = now()
+    for reason, count in (("taken", 7), ("heartbeat", 3), ("unknown_type", 2)):
+        StreamCount.objects.create(server=server, reason=reason, count=count, last_at=at)
+    (stream,) = viewer.get("/api/v1/health").json()["streams"]
+    assert (stream["server"], stream["entries"], stream["heartbeats"]) == ("alpha", 7, 3)
+    assert stream["problems"] == {"unknown_type": 2}
+    assert stream["last_entry_at"] == at.isoformat()
 
 
 def test_health__is_degraded_without_a_broker_and_says_so(viewer):
