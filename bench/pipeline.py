@@ -69,6 +69,8 @@ def follow(feed: ClientConnection, key: str, target: str) -> float:
     """The moment at which the feed says that the task reached `target`."""
     while True:
         frame = json.loads(feed.recv(timeout=120))
+        if frame["type"] == "ping":
+            feed.send(json.dumps({"type": "pong", "id": frame["id"]}))
         data = frame.get("data", {})
         if frame.get("kind") == "task.moved" and data.get("key") == key and data.get("to") == target:
             return time.perf_counter()

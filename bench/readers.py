@@ -61,7 +61,10 @@ class Reader:
             await self._subscribe(socket, topics)
             ready.put_nowait(None)
             async for message in socket:
-                self.take(json.loads(message), time.time())
+                at, frame = time.time(), json.loads(message)
+                if frame["type"] == "ping":  # the answer confirms what was read; without it nothing more would come
+                    await socket.send(json.dumps({"type": "pong", "id": frame["id"]}))
+                self.take(frame, at)
 
     async def _subscribe(self, socket: ClientConnection, topics: list[str]) -> None:
         await socket.send(json.dumps({"type": "subscribe", "topics": topics, "batch": True}))

@@ -14,6 +14,9 @@ class SessionsAppConfig(AppConfig):
         topics.register(
             "session",
             topics.TopicKind(
-                selectors.may_see_session, selectors.read_session, selectors.session_head, selectors.read_sessions
+                topics.among(selectors.sessions_visible_to),
+                selectors.read_session,
+                selectors.session_head,
+                selectors.read_sessions,
             ),
         )

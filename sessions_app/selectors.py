@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, Q, QuerySet
 
 from sessions_app.models import AgentSession, Ask, AskState, InboxItem, InboxState, SessionEvent, Turn, TurnState
@@ -27,14 +26,6 @@ def with_turns(sessions: QuerySet[AgentSession]) -> QuerySet[AgentSession]:
     """The sessions with their turns in order, without the prompts."""
     turns = Turn.objects.defer("prompt", "system").order_by("number")
     return sessions.prefetch_related(Prefetch("turns", turns))
-
-
-def may_see_session(user: Any, session_id: str) -> bool:
-    """Whether `user` may read the session; False for an id that is none."""
-    try:
-        return sessions_visible_to(user).filter(pk=session_id).exists()
-    except (ValidationError, ValueError):
-        return False
 
 
 def read_session(session_id: str, after: int, limit: int = READ_LIMIT) -> list[Event]:

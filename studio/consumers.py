@@ -1,6 +1,7 @@
 """The WebSocket /ws/feed/: subscribe to topics with a cursor; the missing events are replayed, then followed.
 
-Read-only: commands come in over HTTP. The protocol is in docs/architecture.md ("The live feed").
+Read-only: commands come in over HTTP. The protocol is in docs/architecture.md ("The live feed"); what a reader is and what
+it is told stands in `studio/readers.py`.
 """
 
 from __future__ import annotations
@@ -8,186 +9,188 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
+import time
 from typing import Any
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth import get_user_model
 
-from studio import topics
-from studio.hub import hub, read
-from studio.kernel.errors import StudioError
+from studio.access import Identity
+from studio.kernel.errors import Invalid, StudioError
+from studio.readers import MAX_TOPICS, FeedReader, ended, parse_cursors
 
-PAGE = 500
-MAX_TOPICS = 200
-MAX_MESSAGE = 64 * 1024  # bytes
-QUEUE_FRAMES = 5_000  # a reader that is further behind is told to read again
+MAX_MESSAGE = 64 * 1024  # characters
 BATCH_CHARS = 256 * 1024  # of one batch, for readers that take several frames in one message
 PING_SECONDS = 20.0
-UNAUTHENTICATED = 4401
+ANSWER_SECONDS = 60.0  # within which a ping must be answered
+UNAUTHENTICATED, SILENT, BEHIND = 4401, 4408, 1013  # close codes
+
+
+class Window:
+    """How much was sent to a reader that it has not confirmed: never more than SIZE and one message.
+
+    The server's `send` returns at once, whatever the network does with the bytes, so it says nothing about a reader that
+    does not read; what it does not read would pile up in the server's memory. Frames arrive in order, therefore the answer to a
+    ping with a secret word confirms everything that was sent before it, and cannot be given without reading that far.
+    This is the reader's own word, end to end: it holds under any server and behind any proxy.
+    """
+
+    SIZE = 512 * 1024  # characters, which are bytes: frames are ASCII
+    PING_EVERY = SIZE // 4
+
+    def __init__(self) -> None:
+        self._sent = 0
+        self._confirmed = 0
+        self._pinged = 0  # what had been sent at the last ping
+        self._pings: dict[str, tuple[int, float]] = {}  # word -> what had been sent before it, when
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def count(self, length: int) -> None:
+        """A message of this length is being sent."""
+        self._sent += length
+        if self._sent - self._confirmed >= self.SIZE:
+            self._open.clear()
+
+    async def room(self) -> None:
+        """Return when more may be sent."""
+        await self._open.wait()
+
+    @property
+    def wants_ping(self) -> bool:
+        """Whether so much was sent since the last ping that it is time for another."""
+        return self._sent - self._pinged >= self.PING_EVERY
+
+    def ping(self) -> dict[str, Any]:
+        """The frame of a ping that is sent now."""
+        word = secrets.token_hex(6)
+        self._pings[word] = (self._sent, time.monotonic())
+        self._pinged = self._sent
+        return {"type": "ping", "id": word}
+
+    def pong(self, word: Any) -> None:
+        """The answer to a ping, which answers the earlier ones too; words that were not asked for are passed over."""
+        if not isinstance(word, str) or word not in self._pings:
+            return
+        for earlier in list(self._pings):
+            self._confirmed = self._pings.pop(earlier)[0]
+            if earlier == word:
+                break
+        if self._sent - self._confirmed < self.SIZE:
+            self._open.set()
+
+    def unanswered(self) -> float:
+        """For how many seconds the oldest open ping has waited; 0 when none is open."""
+        oldest = next(iter(self._pings.values()), None)
+        return time.monotonic() - oldest[1] if oldest else 0.0
 
 
 class FeedConsumer(AsyncWebsocketConsumer):
-    """One reader of the live feed."""
+    """One WebSocket reader of the live feed."""
 
     async def connect(self) -> None:
-        self.cursors: dict[str, int] = {}
-        self.outbox: asyncio.Queue[str] = asyncio.Queue(maxsize=QUEUE_FRAMES)
+        self.reader: FeedReader | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.batches = False  # whether this reader takes several frames in one message
+        await self.accept()
         user = self.scope.get("user")
         if user is None or not user.is_authenticated:
-            await self.accept()
             await self.close(UNAUTHENTICATED)
             return
-        self.user_id: int = user.pk
-        await self.accept()
-        self.tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._ping())]
+        session = self.scope.get("session")
+        token = str(self.scope.get("token", ""))
+        key = "" if token or session is None else session.session_key or ""
+        self.reader = FeedReader(Identity(user.pk, token=token, session=key))
+        self.window = Window()
+        runs = (self._write(self.reader), self._ping(self.reader), self._watch(self.reader))
+        self.tasks = [asyncio.create_task(run) for run in runs]
 
     async def disconnect(self, code: int) -> None:
-        for topic in list(self.cursors):
-            hub().leave(topic, self)
+        if self.reader:
+            self.reader.close()
         for task in self.tasks:
             task.cancel()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.reader is None:
+            return
         try:
-            message = self._parse(text_data)
-            kind = message.get("type")
-            if kind == "ping":
-                self._put({"type": "pong"})
-            elif kind == "subscribe":
-                await self._subscribe(message)
-            elif kind == "unsubscribe":
-                self._unsubscribe(message)
-            elif kind != "pong":
-                raise ValueError("Send subscribe, unsubscribe, ping or pong.")
-        except (ValueError, StudioError) as error:
-            self._put({"type": "error", "code": getattr(error, "code", "bad_frame"), "message": str(error)})
+            await self._answer(self.reader, self._parse(text_data))
+        except StudioError as error:
+            self.reader.say({"type": "error", "code": error.code, "message": error.message})
 
     def _parse(self, text: str | None) -> dict[str, Any]:
         if text is None or len(text) > MAX_MESSAGE:
-            raise ValueError("A frame is a JSON object in text, at most 64 kB.")
+            raise Invalid(
+                f"A frame is a JSON object in text, at most 64 kB; a connection has at most {MAX_TOPICS} topics.",
+                code="bad_frame",
+            )
         try:
             message = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError("That is not JSON.") from error
+            raise Invalid("That is not JSON.", code="bad_frame") from error
         if not isinstance(message, dict):
-            raise ValueError("A frame is a JSON object.")
+            raise Invalid("A frame is a JSON object.", code="bad_frame")
         return message
+
+    async def _answer(self, reader: FeedReader, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "ping":
+            reader.say({"type": "pong"})
+        elif kind == "pong":
+            self.window.pong(message.get("id"))
+        elif kind == "subscribe":
+            names = self._topics(message)
+            self.batches = self.batches or message.get("batch") is True
+            await reader.subscribe(names, parse_cursors(names, message.get("after", {})))
+        elif kind == "unsubscribe":
+            names = self._topics(message)
+            reader.unsubscribe(names)
+            reader.say({"type": "unsubscribed", "topics": names})
+        else:
+            raise Invalid("Send subscribe, unsubscribe, ping or pong.", code="bad_frame")
 
     def _topics(self, message: dict[str, Any]) -> list[str]:
         names = message.get("topics")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("topics is a list of names like project:ID.")
+            raise Invalid("topics is a list of names like project:ID.", code="bad_frame")
         return list(dict.fromkeys(names))
 
-    async def _subscribe(self, message: dict[str, Any]) -> None:
-        names = self._topics(message)
-        after = message.get("after", {})
-        if not isinstance(after, dict):
-            raise ValueError("after is an object: topic -> seq.")
-        self.batches = self.batches or message.get("batch") is True
-        if len(self.cursors.keys() | set(names)) > MAX_TOPICS:
-            raise ValueError(f"At most {MAX_TOPICS} topics a connection.")
-        for name in names:
-            cursor = after.get(name)
-            if cursor is not None and (isinstance(cursor, bool) or not isinstance(cursor, int) or cursor < 0):
-                raise ValueError(f"The cursor of {name} is a whole number from 0.")
-            if not await may_see(self.user_id, name):
-                self._put({"type": "error", "code": "not_found", "topic": name, "message": "There is no such topic."})
-                continue
-            await self._follow(name, cursor)
-
-    async def _follow(self, topic: str, cursor: int | None) -> None:
-        """Replay what is missing, then join the hub: between the last empty read and joining nothing is awaited."""
-        hub().leave(topic, self)
-        head = await head_of(topic)
-        cursor = head if cursor is None else min(cursor, head)
-        self._put({"type": "subscribed", "topic": topic, "seq": cursor, "head": head})
-        self.cursors[topic] = cursor
+    async def _write(self, reader: FeedReader) -> None:
         while True:
-            events = await read(topic, cursor, PAGE)
-            for event in events:
-                self.deliver(topic, event.seq, json.dumps(event.frame()))
-            if events:
-                cursor = events[-1].seq
-            elif hub().join(topic, self, cursor):
-                return
-            if topic not in self.cursors:
-                return  # it fell behind while it was being replayed
+            await self.window.room()
+            frame = await reader.queue.take()
+            text = self._batch(reader, frame) if self.batches else frame
+            self.window.count(len(text))
+            await self.send(text_data=text)
+            if self.window.wants_ping:
+                await self.send(text_data=json.dumps(self.window.ping()))
 
-    def _unsubscribe(self, message: dict[str, Any]) -> None:
-        for name in self._topics(message):
-            hub().leave(name, self)
-            self.cursors.pop(name, None)
-        self._put({"type": "unsubscribed", "topics": self._topics(message)})
-
-    def deliver(self, topic: str, seq: int, frame: str) -> None:
-        if seq <= self.cursors.get(topic, seq):
-            return
-        try:
-            self.outbox.put_nowait(frame)
-            self.cursors[topic] = seq
-        except asyncio.QueueFull:
-            self._fell_behind(topic)
-
-    def deliver_delta(self, frame: str) -> None:
-        with contextlib.suppress(asyncio.QueueFull):  # disposable
-            self.outbox.put_nowait(frame)
-
-    def _fell_behind(self, topic: str) -> None:
-        """Never skip silently: the reader is told where it is, and subscribes again from there."""
-        seq = self.cursors.pop(topic)
-        hub().leave(topic, self)
-        self._make_room()
-        self._put({"type": "resync", "topic": topic, "seq": seq})
-
-    def _make_room(self) -> None:
-        """Drop one waiting delta, if there is one, so that the notice fits."""
-        waiting = [self.outbox.get_nowait() for _ in range(self.outbox.qsize())]
-        spare = next((at for at, frame in enumerate(waiting) if '"type": "delta"' in frame[:20]), None)
-        if spare is not None:
-            del waiting[spare]
-        for frame in waiting:
-            self.outbox.put_nowait(frame)
-
-    def _put(self, message: dict[str, Any]) -> None:
-        try:
-            self.outbox.put_nowait(json.dumps(message))
-        except asyncio.QueueFull:
-            # Nothing can be said any more: the connection ends, and the reader comes back with its cursors.
-            self.tasks.append(asyncio.create_task(self.close(1013)))
-
-    async def _write(self) -> None:
-        while True:
-            frame = await self.outbox.get()
-            await self.send(text_data=self._batch(frame) if self.batches else frame)
-
-    def _batch(self, first: str) -> str:
+    def _batch(self, reader: FeedReader, first: str) -> str:
         """`first` with what else waits, as one frame: sending costs by the message, not by its length."""
         frames, size = [first], len(first)
-        while size < BATCH_CHARS and not self.outbox.empty():
-            frames.append(self.outbox.get_nowait())
+        while size < BATCH_CHARS and len(reader.queue):
+            frames.append(reader.queue.take_now())
             size += len(frames[-1])
         return first if len(frames) == 1 else f'{{"type": "batch", "frames": [{", ".join(frames)}]}}'
 
-    async def _ping(self) -> None:
-        while True:
+    async def _ping(self, reader: FeedReader) -> None:
+        """Ping again and again, and give a reader up that does not answer: it is gone, or it does not read."""
+        await asyncio.sleep(PING_SECONDS)
+        while self.window.unanswered() < ANSWER_SECONDS:
+            await self.send(text_data=json.dumps(self.window.ping()))
             await asyncio.sleep(PING_SECONDS)
-            self._put({"type": "ping"})
+        await self._end(reader, SILENT)
 
+    async def _watch(self, reader: FeedReader) -> None:
+        """End the connection of a reader that is signed out, or that asks and does not read."""
+        await ended(reader.signed_out, reader.overrun)
+        if not reader.overrun.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await reader.queue.sent()  # it is told before it is shown out
+        await self._end(reader, BEHIND if reader.overrun.is_set() else UNAUTHENTICATED)
 
-@database_sync_to_async
-def may_see(user_id: int, topic: str) -> bool:
-    """Whether the account, as it is now, may read the topic."""
-    user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-    kind, subject = topics.resolve(topic)
-    return user is not None and kind.may_see(user, subject)
-
-
-@database_sync_to_async
-def head_of(topic: str) -> int:
-    """The last seq of the topic."""
-    kind, subject = topics.resolve(topic)
-    return kind.head(subject)
+    async def _end(self, reader: FeedReader, code: int) -> None:
+        reader.close()
+        await self.close(code)

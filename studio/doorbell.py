@@ -22,7 +22,8 @@ GROUP = "studio.hub"
 SEND_TIMEOUT = 5.0  # seconds
 MAX_PIECES = 2_000  # pieces of text that wait while the broker is away; more are dropped
 
-Piece = tuple[str, str, str | None]  # topic, part, text; None voids the pieces of the part that were sent so far
+# Topic, part, text, and whether it is reasoning; no text voids the pieces of the part that were sent so far.
+Piece = tuple[str, str, str | None, bool]
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None

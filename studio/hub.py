@@ -7,6 +7,7 @@ none (limits.md, "Fan-out to WebSocket readers").
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import time
 from collections import defaultdict
@@ -17,8 +18,8 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
 from studio import topics
+from studio.access import Guard
 from studio.doorbell import GROUP
-from studio.topics import Event
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ RESUBSCRIBE_SECONDS = 1.0
 
 
 class Reader(Protocol):
-    """Whoever gets frames: a WebSocket consumer. Both methods return at once."""
+    """Whoever gets frames. Both methods return at once."""
 
     def deliver(self, topic: str, seq: int, frame: str) -> None:
         """An event's encoded frame; the reader drops what its cursor has passed."""
@@ -48,11 +49,16 @@ class Hub:
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.guard = Guard()  # of the readers' access
 
     def start(self) -> None:
         """Begin to listen. Idempotent."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(run()) for run in (self._listen, self._pump, self._look_anyway)]
+            # In a context of their own: they outlive the request, its thread and its log fields, in which they begin.
+            self._tasks = [
+                asyncio.create_task(run(), context=contextvars.Context())
+                for run in (self._listen, self._pump, self._look_anyway, self.guard.run)
+            ]
 
     def join(self, topic: str, reader: Reader, cursor: int) -> bool:
         """Add `reader`, which has everything up to `cursor`. False when the hub is past it: read on and try again."""
@@ -101,9 +107,10 @@ class Hub:
             return
         for topic in message["topics"]:
             self.mark(topic)
-        for topic, part, text in message["pieces"]:
+        for topic, part, text, reasoning in message["pieces"]:
             if topic in self._readers:
-                encoded = json.dumps({"type": "delta", "topic": topic, "part": part, "text": text})
+                piece = {"type": "delta", "topic": topic, "part": part, "text": text, "reasoning": reasoning}
+                encoded = json.dumps(piece)
                 for reader in tuple(self._readers[topic]):
                     reader.deliver_delta(encoded)
 
@@ -122,15 +129,19 @@ class Hub:
                 log.warning("hub_could_not_read", topics=len(cursors), error=str(error))
                 continue
             for topic, frames in news.items():
-                self._hand_out(topic, frames)
+                self._hand_out(topic, cursors[topic], frames)
             if sum(map(len, news.values())) >= READ_LIMIT:  # there may be more
                 for topic in cursors:
                     self.mark(topic)
 
-    def _hand_out(self, topic: str, frames: list[tuple[int, str]]) -> None:
+    def _hand_out(self, topic: str, after: int, frames: list[tuple[int, str]]) -> None:
+        """Give the events that follow `after` to the topic's readers."""
         if topic not in self._cursor:
             return
-        # Readers that joined while the rows were read may be behind: the shared cursor never moves back.
+        if self._cursor[topic] < after:  # everybody left while the rows were read, and somebody joined further back
+            self.mark(topic)
+            return
+        # Readers that joined while the rows were read may be ahead: the shared cursor never moves back.
         self._cursor[topic] = max(self._cursor[topic], frames[-1][0])
         for reader in tuple(self._readers.get(topic, ())):
             for seq, frame in frames:
@@ -144,10 +155,10 @@ class Hub:
 
 
 @database_sync_to_async
-def read(topic: str, after: int, limit: int) -> list[Event]:
-    """The events of `topic` after a cursor."""
+def read_page(topic: str, after: int, limit: int) -> list[tuple[int, str]]:
+    """The events of one topic after a cursor as (seq, encoded frame), ascending. Raises what the database raises."""
     kind, subject = topics.resolve(topic)
-    return kind.read(subject, after, limit)
+    return [(event.seq, json.dumps(event.frame())) for event in kind.read(subject, after, limit)]
 
 
 @database_sync_to_async

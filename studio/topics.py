@@ -1,17 +1,21 @@
 """The registry of live topics: what can be subscribed to, who may, and how its rows are read.
 
-A topic's name is `kind:id`. The app that owns the rows registers the kind in its AppConfig.ready(); the WebSocket
+A topic's name is `kind:id`, the id a UUID in its usual form. The app that owns the rows registers the kind in its AppConfig.ready(); the WebSocket
 consumer, the hub and the HTTP readers know only this table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Event:
 class TopicKind:
     """How one kind of topic is authorised and read; every function runs in a thread that may use the database."""
 
-    may_see: Callable[[Any, str], bool]  # (user, id)
+    visible: Callable[[Any, set[uuid.UUID]], set[uuid.UUID]]  # (user, ids): those that the user may see
     read: Callable[[str, int, int], list[Event]]  # (id, after seq, limit): ascending
     head: Callable[[str], int]  # (id): the last seq, 0 when there is none
     # ({id: after seq}, limit): of several ids at once, each ascending; at most `limit` in all. None: one after the other.
@@ -55,12 +59,41 @@ def register(kind: str, topic: TopicKind) -> None:
     _kinds[kind] = topic
 
 
+def among(visible_to: Callable[[Any], QuerySet[Any]]) -> Callable[[Any, set[uuid.UUID]], set[uuid.UUID]]:
+    """A kind's `visible` from the selector of the rows that a user may see."""
+    return lambda user, ids: set(visible_to(user).filter(pk__in=ids).values_list("pk", flat=True))
+
+
 def resolve(topic: str) -> tuple[TopicKind, str]:
-    """The kind and the id of a topic's name. Raises Invalid for a name that no app registered."""
-    kind, _, subject = topic.partition(":")
-    if kind not in _kinds or not subject or len(topic) > 80:
+    """The kind and the id of a topic's name. Raises Invalid for a name that is none."""
+    if not is_known(topic):
         raise Invalid(f"There is no topic called {topic[:80]!r}.", code="unknown_topic")
+    kind, _, subject = topic.partition(":")
     return _kinds[kind], subject
+
+
+def is_known(topic: str) -> bool:
+    """Whether this can be a topic's name: its kind is registered and its id is written as the rows' own are.
+
+    An id in another form would be the same topic under a second name, which nobody rings for.
+    """
+    kind, _, subject = topic.partition(":")
+    try:
+        return kind in _kinds and str(uuid.UUID(subject)) == subject
+    except ValueError:
+        return False
+
+
+def visible(kind: str, user: Any, names: Iterable[str]) -> set[str]:
+    """The topics of one kind that `user` may see. Raises Invalid for a name that is none."""
+    ids = {uuid.UUID(resolve(name)[1]) for name in names}
+    return {f"{kind}:{one}" for one in _kinds[kind].visible(user, ids)}
+
+
+def head_of(topic: str) -> int:
+    """The last seq of the topic, 0 when it is empty."""
+    kind, subject = resolve(topic)
+    return kind.head(subject)
 
 
 def read_many(kind: str, cursors: dict[str, int], limit: int) -> list[Event]:

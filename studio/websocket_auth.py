@@ -10,8 +10,9 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
-from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
+
+from studio.kernel.api_input import BearerAuthentication
 
 
 class TokenOr:
@@ -26,18 +27,18 @@ class TokenOr:
         if header is None:
             await self.otherwise(scope, receive, send)
             return
-        await self.application({**scope, "user": await user_of(header)}, receive, send)
+        user, token = await account_of(header)
+        await self.application({**scope, "user": user, "token": token}, receive, send)
 
 
 @database_sync_to_async
-def user_of(header: bytes) -> Any:
-    """The account of `Bearer TOKEN`, or the anonymous one."""
-    scheme, _, token = header.partition(b" ")
-    if scheme.lower() != b"bearer" or not token:
-        return AnonymousUser()
+def account_of(header: bytes) -> tuple[Any, str]:
+    """The account of `Bearer TOKEN` and the token's digest, by the rules of the REST API; else the anonymous one."""
+    words = header.split()
+    if len(words) != 2 or words[0].lower() != b"bearer":
+        return AnonymousUser(), ""
     try:
-        authentication: Any = TokenAuthentication()
-        user, _ = authentication.authenticate_credentials(token.strip())
+        user, token = BearerAuthentication().authenticate_credentials(words[1])
     except AuthenticationFailed:
-        return AnonymousUser()
-    return user
+        return AnonymousUser(), ""
+    return user, token.digest

@@ -11,15 +11,16 @@ class TasksConfig(AppConfig):
     def ready(self) -> None:
         from studio import outbox, topics
         from tasks import receivers, selectors
+        from workspaces.selectors import projects_visible_to
 
         receivers.connect()
         topics.register(
-            "project", topics.TopicKind(selectors.may_see_project, outbox.read_project, outbox.project_head)
+            "project", topics.TopicKind(topics.among(projects_visible_to), outbox.read_project, outbox.project_head)
         )
         topics.register(
             "task",
             topics.TopicKind(
-                selectors.may_see_task,
+                topics.among(selectors.tasks_visible_to),
                 lambda task_id, after, limit: outbox.read_topic(f"task:{task_id}", after, limit),
                 lambda task_id: outbox.topic_head(f"task:{task_id}"),
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.core.exceptions import ValidationError
 from django.db.models import Case, IntegerField, Prefetch, Q, QuerySet, Value, When
@@ -61,22 +61,6 @@ def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID 
         return tasks.get(where)
     except (Task.DoesNotExist, ValidationError, ValueError):
         raise NotFound("There is no such task.") from None
-
-
-def may_see_task(user: Any, task_id: str) -> bool:
-    """Whether `user` may read the task; False for an id that is none."""
-    try:
-        return tasks_visible_to(user).filter(pk=task_id).exists()
-    except (ValidationError, ValueError):
-        return False
-
-
-def may_see_project(user: Any, project_id: str) -> bool:
-    """Whether `user` may read the project; False for an id that is none."""
-    try:
-        return projects_visible_to(user).filter(pk=project_id).exists()
-    except (ValidationError, ValueError):
-        return False
 
 
 def list_tasks(

@@ -54,7 +54,7 @@ def silent_doorbell(monkeypatch, request):
     if request.node.get_closest_marker("real"):
         return rung
     monkeypatch.setattr("studio.doorbell.ring", lambda *topics: rung.extend(topics))
-    monkeypatch.setattr("studio.doorbell.send_pieces", lambda pieces: rung.extend(topic for topic, _, _ in pieces))
+    monkeypatch.setattr("studio.doorbell.send_pieces", lambda pieces: rung.extend(topic for topic, *_ in pieces))
     return rung
 
 

@@ -7,10 +7,11 @@ const SILENCE = 45_000; // the server pings every 20 s
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 15_000;
 const SIGNED_OUT = 4401;
+const ENDS = ["not_found", "access_ended"]; // errors that end a topic
 
 class Feed extends EventTarget {
   #socket = null;
-  #topics = new Map(); // name -> {cursor, handlers}
+  #topics = new Map(); // name -> {cursor, listeners}; a cursor of null: from now on
   #failures = 0;
   #timer = 0;
   #beat = 0;
@@ -27,17 +28,23 @@ class Feed extends EventTarget {
     document.addEventListener("visibilitychange", () => document.hidden || this.#now());
   }
 
-  // handlers: {event(frame), delta(frame), resync(seq) -> cursor or a promise of it}. Returns what ends the subscription;
-  // a later subscription to the same topic takes its place, and is not ended by the earlier one's end.
-  subscribe(topic, cursor, handlers) {
-    const entry = { cursor, handlers };
-    this.#topics.set(topic, entry);
-    if (this.state === "on") this.#ask([topic]);
-    else this.#now();
+  // handlers: {event(frame), delta(frame), resync(seq) -> cursor or a promise of it}. A cursor of null means: from now on.
+  // Returns what ends the subscription. A topic may have several: each hears what comes after its own cursor.
+  subscribe(name, cursor, handlers) {
+    const listener = { cursor, handlers };
+    const known = this.#topics.get(name);
+    const topic = known ?? { cursor, listeners: new Set() };
+    topic.listeners.add(listener);
+    this.#topics.set(name, topic);
+    const behind = known && cursor !== null && (topic.cursor === null || cursor < topic.cursor);
+    if (behind) topic.cursor = cursor;
+    if (this.state !== "on") this.#now();
+    else if (!known || behind) this.#ask([name]);
     return () => {
-      if (this.#topics.get(topic) !== entry) return;
-      this.#topics.delete(topic);
-      this.#send({ type: "unsubscribe", topics: [topic] });
+      topic.listeners.delete(listener);
+      if (topic.listeners.size || this.#topics.get(name) !== topic) return;
+      this.#topics.delete(name);
+      this.#send({ type: "unsubscribe", topics: [name] });
     };
   }
 
@@ -100,7 +107,8 @@ class Feed extends EventTarget {
   #ask(names) {
     const topics = names.filter((name) => this.#topics.has(name));
     if (!topics.length) return;
-    const after = Object.fromEntries(topics.map((name) => [name, this.#topics.get(name).cursor]));
+    const cursors = topics.map((name) => [name, this.#topics.get(name).cursor]);
+    const after = Object.fromEntries(cursors.filter(([, cursor]) => cursor !== null));
     this.#send({ type: "subscribe", topics, after });
   }
 
@@ -112,21 +120,37 @@ class Feed extends EventTarget {
     if (socket !== this.#socket) return;
     this.#heard = Date.now();
     const topic = this.#topics.get(frame.topic);
-    if (frame.type === "ping") this.#send({ type: "pong" });
-    else if (frame.type === "subscribed") this.#failures = 0;
-    else if (frame.type === "event" && topic && frame.seq > topic.cursor) {
-      topic.cursor = frame.seq;
-      topic.handlers.event?.(frame);
-    } else if (frame.type === "delta" && topic) topic.handlers.delta?.(frame);
+    if (frame.type === "ping") this.#send({ type: "pong", id: frame.id });
+    else if (frame.type === "subscribed") this.#subscribed(topic, frame);
+    else if (frame.type === "event" && topic && frame.seq > topic.cursor) this.#hand(topic, frame);
+    else if (frame.type === "delta" && topic) topic.listeners.forEach(({ handlers }) => handlers.delta?.(frame));
     else if (frame.type === "resync" && topic) this.#resync(frame);
-    else if (frame.type === "error" && frame.code === "not_found") this.#topics.delete(frame.topic);
+    else if (frame.type === "error" && ENDS.includes(frame.code)) this.#topics.delete(frame.topic);
+  }
+
+  // A cursor beyond the end is from before the studio's data was put back: what the page shows is another history.
+  #subscribed(topic, frame) {
+    this.#failures = 0;
+    if (topic && topic.cursor === null) topic.cursor = frame.seq;
+    if (frame.beyond) location.reload();
+  }
+
+  #hand(topic, frame) {
+    topic.cursor = frame.seq;
+    for (const listener of [...topic.listeners]) {
+      if (frame.seq <= listener.cursor) continue;
+      listener.cursor = frame.seq;
+      listener.handlers.event?.(frame);
+    }
   }
 
   async #resync(frame) {
     const topic = this.#topics.get(frame.topic);
-    const cursor = await topic.handlers.resync?.(frame.seq);
+    const listeners = [...topic.listeners];
+    const cursors = await Promise.all(listeners.map(({ handlers }) => handlers.resync?.(frame.seq)));
     if (this.#topics.get(frame.topic) !== topic) return;
-    topic.cursor = cursor ?? frame.seq;
+    listeners.forEach((listener, at) => (listener.cursor = cursors[at] ?? frame.seq));
+    topic.cursor = Math.min(...listeners.map((listener) => listener.cursor));
     this.#ask([frame.topic]);
   }
 

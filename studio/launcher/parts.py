@@ -86,7 +86,7 @@ def _worker(options: Options) -> Part:
 
 
 def _web(options: Options) -> Part:
-    frame = str(128 * 1024)  # bytes; the feed's own limit is half of it
+    frame = str(1024 * 1024)  # bytes; the feed's own limit, which it answers with a sentence, is far below
     arguments = ["-b", options.host, "-p", str(options.port), "-v", "0", "--no-server-name"]
     arguments += ["--websocket-max-message-size", frame, "--websocket-max-frame-size", frame]
     arguments += ["--websocket_connect_timeout", "10", "--application-close-timeout", "3"]

@@ -11,6 +11,7 @@ from django.db import connection
 from agents.backend import LogEntry
 from sessions_app import log, selectors
 from sessions_app.models import AgentSession, SessionEvent
+from studio import topics
 from studio.kernel.clock import now
 
 
@@ -134,7 +135,7 @@ def test_transcript__a_finished_tool_shows_once(session):
     assert [event.kind for event in selectors.transcript(session)] == ["tool.finished"]
 
 
-def test_may_see_session__members_only(session, owner, stranger):
-    assert selectors.may_see_session(owner, str(session.pk))
-    assert not selectors.may_see_session(stranger, str(session.pk))
-    assert not selectors.may_see_session(owner, "no-id")
+def test_topic__members_only(session, owner, stranger):
+    topic = f"session:{session.pk}"
+    assert topics.visible("session", owner, [topic]) == {topic}
+    assert topics.visible("session", stranger, [topic]) == set()

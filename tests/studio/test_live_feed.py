@@ -142,9 +142,9 @@ async def test_delta__reaches_those_who_look(world):
     reader = await connect(owner)
     await ask(reader, type="subscribe", topics=[topic])
     await asyncio.sleep(0.2)  # the hub's own subscription at the broker
-    doorbell.send_pieces([(topic, "prt_1", "Hel")])
+    doorbell.send_pieces([(topic, "prt_1", "Hel", True)])
     frame = await reader.receive_json_from(PATIENCE)
-    assert frame == {"type": "delta", "topic": topic, "part": "prt_1", "text": "Hel"}
+    assert frame == {"type": "delta", "topic": topic, "part": "prt_1", "text": "Hel", "reasoning": True}
     await end(reader)
 
 

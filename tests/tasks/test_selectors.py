@@ -87,10 +87,10 @@ def test_open_findings__of_this_attempt():
 def test_topics__are_read_by_who_may(kind):
     project = make_project()
     task = create_task(actor=None, project=project, title="x")
-    topic, subject = topics.resolve(f"{kind}:{task.pk if kind == 'task' else project.pk}")
-    assert topic.may_see(make_member(project, Role.VIEWER), subject)
-    assert not topic.may_see(make_user(), subject)
-    assert not topic.may_see(make_user(superuser=True), "no id")
+    name = f"{kind}:{task.pk if kind == 'task' else project.pk}"
+    topic, subject = topics.resolve(name)
+    assert topics.visible(kind, make_member(project, Role.VIEWER), [name]) == {name}
+    assert topics.visible(kind, make_user(), [name]) == set()
     assert [event.kind for event in topic.read(subject, 0, 10)] == ["task.created"]
     assert topic.read(subject, 1, 10) == []
     assert topic.head(subject) == 1
