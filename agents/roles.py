@@ -5,12 +5,17 @@ Roles are the values of `agents.models.AgentRole`, written out: the process that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from agents.asks import PermissionAsked, Rule
+from agents.rules import ALLOW, ASK, DENY, compact, decide, matches, rule
+
 PLANNER, IMPLEMENTER, REVIEWER = ROLES = ("planner", "implementer", "reviewer")
+# A reviewer judges what is there: what it cannot know is a finding, not a question.
+MAY_QUESTION = (PLANNER, IMPLEMENTER)
 
-Rule = dict[str, str]
-
-# Commands that only read. A pattern is matched against the whole command, redirections included, so the denials below
-# close what a reading command could be made to write or to run.
+# Commands that only read. The denials below close what a reading command could be made to write or to run; they are held
+# against each command by the server and against the whole line by `decision`.
 READING_COMMANDS = (
     "git log", "git diff", "git show", "git status", "git blame", "git ls-files", "git rev-parse", "git shortlog",
     "git merge-base", "ls", "cat", "head", "tail", "wc", "pwd", "rg",
@@ -35,11 +40,13 @@ TELLINGS = {
     PLANNER: """You are the planner of OpenCode Studio. You read the repository and write a plan; you change nothing.
 - You cannot edit files, and your shell runs reading commands only.
 - A plan names the files, the steps in order, how to check each, and what stays as it is. Keep it as short as it can be.
-- Nobody answers questions: where the task leaves something open, decide and say so in the plan.""",
+- Where the task leaves something open, decide and say so in the plan. Ask a question only where a wrong guess would make
+  the plan worthless: people answer late, and the work waits meanwhile.""",
     IMPLEMENTER: """You are the implementer of OpenCode Studio. You carry out the approved plan in this checkout, which is yours alone.
 - Work in the working directory only. Run the project's own checks before you finish.
 - The studio commits what you leave and merges it when people agree: do not push, do not switch branches.
-- Nobody answers questions: where something is open, decide and say so at the end.
+- Where something is open, decide and say so at the end. Ask a question only where a wrong guess would make the work
+  worthless: people answer late, and the work waits meanwhile. The same holds for what needs a permission.
 - Finish with a short summary of what you changed and how you checked it.""",
     REVIEWER: """You are the reviewer of OpenCode Studio. You judge a change against its task and plan; you change nothing.
 - You cannot edit files, and your shell runs reading commands only.
@@ -65,40 +72,91 @@ def system_text(role: str, instructions: str = "") -> str:
 
 
 def permission_rules(role: str) -> list[Rule]:
-    """The rules of a session of the role. The last match wins, and every question is decided: nobody would answer an ask."""
+    """The rules of a session of the role, over which a project may lay its own. The last match wins.
+
+    A person is asked where an agent leaves its checkout, reads what looks like a secret, or goes round in circles. Pushing
+    is not asked but denied: the studio merges.
+    """
     rules = [
-        _rule("*", "*", "allow"),
-        _rule("question", "*", "deny"),
-        _rule("doom_loop", "*", "deny"),
-        _rule("external_directory", "*", "deny"),
-        _rule("external_directory", TOOL_OUTPUT, "allow"),
-        *(_rule("read", pattern, "deny") for pattern in SECRET_FILES),
-        *(_rule("read", pattern, "allow") for pattern in PLAIN_FILES),
+        rule("*", "*", ALLOW),
+        rule("question", "*", ALLOW if role in MAY_QUESTION else DENY),
+        rule("doom_loop", "*", ASK),
+        rule("external_directory", "*", ASK),
+        rule("external_directory", TOOL_OUTPUT, ALLOW),
+        *(rule("read", pattern, ASK) for pattern in SECRET_FILES),
+        *(rule("read", pattern, ALLOW) for pattern in PLAIN_FILES),
     ]
     if may_edit(role):
-        return [*rules, *(_rule("bash", pattern, "deny") for pattern in PUSHES)]
+        return [*rules, *(rule("bash", pattern, DENY) for pattern in PUSHES)]
     return [
         *rules,
-        _rule("edit", "*", "deny"),
-        _rule("task", "*", "deny"),
-        _rule("bash", "*", "deny"),
-        *(_rule("bash", pattern, "allow") for command in READING_COMMANDS for pattern in (command, f"{command} *")),
-        *(_rule("bash", pattern, "deny") for pattern in NEVER_READING),
+        rule("edit", "*", DENY),
+        rule("task", "*", DENY),
+        rule("bash", "*", DENY),
+        *(rule("bash", pattern, ALLOW) for command in READING_COMMANDS for pattern in (command, f"{command} *")),
+        *(rule("bash", pattern, DENY) for pattern in NEVER_READING),
     ]
 
 
-def permission_config(role: str) -> dict[str, str | dict[str, str]]:
-    """The same rules in the form of the server's configuration: permission -> action, or pattern -> action."""
-    config: dict[str, str | dict[str, str]] = {}
-    for rule in permission_rules(role):
-        patterns = config.setdefault(rule["permission"], {})
-        assert isinstance(patterns, dict)  # noqa: S101 -- for the type checker: nothing else is put in above
-        patterns[rule["pattern"]] = rule["action"]
-    return {
-        name: value["*"] if isinstance(value, dict) and list(value) == ["*"] else value
-        for name, value in config.items()
-    }
+def locked_rules(role: str) -> list[Rule]:
+    """What no rule of a project changes: a role that only reads stays one."""
+    if may_edit(role):
+        return []
+    return [
+        rule("edit", "*", DENY),
+        rule("task", "*", DENY),
+        *(rule("bash", pattern, DENY) for pattern in NEVER_READING),
+    ]
 
 
-def _rule(permission: str, pattern: str, action: str) -> Rule:
-    return {"permission": permission, "pattern": pattern, "action": action}
+def server_rules(role: str, rules: Sequence[Rule]) -> list[Rule]:
+    """`rules` as the server is given them for a session of the role.
+
+    The server shows a rule each command of a line, but not where the line writes its output: `ls && cat a > b` is to it `ls`
+    and `cat a`. So what a reading role may run is asked, and `decision` looks at the whole line.
+    """
+    given: list[Rule] = []
+    for one in rules:
+        asked = not may_edit(role) and one["action"] == ALLOW and matches("bash", one["permission"])
+        if not asked or one["permission"] != "bash":
+            given.append(one)
+        if asked:
+            given.append(rule("bash", one["pattern"], ASK))
+    return compact(given)
+
+
+def decision(role: str, rules: Sequence[Rule], asked: PermissionAsked) -> str:
+    """What `rules` say of something that an agent of the role (or a sub-agent of it) asks: allow, ask or deny."""
+    action = decide(rules, asked)
+    if action == ALLOW and asked.permission == "bash" and not may_edit(role):
+        reads = bool(asked.command) and not any(matches(asked.command, pattern) for pattern in NEVER_READING)
+        return ALLOW if reads else DENY
+    return action
+
+
+def sub_agent_rules() -> list[Rule]:
+    """The rules of sub-agents on a managed server, beside the denials that they inherit from the session.
+
+    What a project's rules may be about is asked of the studio, which answers at once by the rules of the session.
+    """
+    return [
+        rule("*", "*", ALLOW),
+        rule("question", "*", DENY),
+        rule("doom_loop", "*", ASK),
+        rule("external_directory", "*", ASK),
+        rule("external_directory", TOOL_OUTPUT, ALLOW),
+        *(rule("read", pattern, ASK) for pattern in SECRET_FILES),
+        *(rule("read", pattern, ALLOW) for pattern in PLAIN_FILES),
+        rule("edit", "*", ASK),
+        rule("webfetch", "*", ASK),
+        rule("bash", "*", ASK),
+        *(rule("bash", pattern, DENY) for pattern in PUSHES),
+    ]
+
+
+def permission_config(rules: list[Rule]) -> dict[str, str | dict[str, str]]:
+    """Rules in the form of the server's configuration: permission -> action, or pattern -> action."""
+    config: dict[str, dict[str, str]] = {}
+    for one in rules:
+        config.setdefault(one["permission"], {})[one["pattern"]] = one["action"]
+    return {name: value["*"] if list(value) == ["*"] else value for name, value in config.items()}

@@ -51,6 +51,10 @@ class OpenCodeClient:
         """POST; the decoded JSON, None when the answer has no body."""
         return self._json("POST", path, params, body, timeout)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH; the decoded JSON."""
+        return self._json("PATCH", path, {}, body, READ_SECONDS)
+
     def open_stream(self, path: str) -> requests.Response:
         """GET of an endless answer, unread. A read that waits longer than STREAM_SILENCE_SECONDS fails."""
         response = self._send("GET", path, {}, None, STREAM_SILENCE_SECONDS)

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from agents.environment import INHERITED, MARK, PROVIDER_KEYS
-from agents.roles import DESCRIPTIONS, PUSHES, ROLES, agent_name, permission_config
+from agents.roles import (
+    DESCRIPTIONS,
+    ROLES,
+    agent_name,
+    permission_config,
+    permission_rules,
+    server_rules,
+    sub_agent_rules,
+)
 
 PRACTICE_REF = "practice/practice"
 ZEN = "opencode"  # the provider that OpenCode connects by itself, with models of unknown owners
@@ -151,18 +159,12 @@ def build_config(
         "disabled_providers": sorted(disabled - {"practice"}),
         "provider": {"practice": practice_provider(practice_url, provider_timeout_ms)},
         # The rules of a session decide; these are for sub-agents, which inherit only a session's denials.
-        "permission": {
-            "*": "allow",
-            "question": "deny",
-            "doom_loop": "deny",
-            "external_directory": "deny",
-            "bash": {"*": "allow"} | dict.fromkeys(PUSHES, "deny"),
-        },
+        "permission": permission_config(sub_agent_rules()),
         "agent": {
             agent_name(role): {
                 "description": DESCRIPTIONS[role],
                 "mode": "primary",
-                "permission": permission_config(role),
+                "permission": permission_config(server_rules(role, permission_rules(role))),
             }
             for role in ROLES
         },

@@ -21,26 +21,24 @@ from agents.backend import (
     Idle,
     InstanceGone,
     PartReset,
-    PermissionAsked,
-    QuestionAsked,
     Retrying,
     Skipped,
     StreamItem,
 )
+from agents.opencode.asks import ask_ended, permission_asked, question_asked
 from agents.opencode.entries import MALFORMED, error_entry, error_text, identity, moment, part_entries, retry_entry
 from studio.kernel.text import clean, cut
 
 MEMORY = 5_000  # messages, parts: what is older has long ended
-DETAIL_LIMIT = 2_000
 TITLE_LIMIT = 200
+ENDINGS = ("permission.replied", "question.replied", "question.rejected")
 UNKNOWN, MALFORMED_EVENT = "unknown_type", "malformed"  # reasons
 # What says nothing about a session. Todos, edited files and compactions are read from their parts, which a later reading of
 # the messages shows too.
 NOISE = {
     "plugin.added", "catalog.updated", "reference.updated", "integration.updated", "project.updated",
     "project.created", "file.edited", "file.watcher.updated", "todo.updated", "session.updated", "session.diff",
-    "session.deleted", "session.compacted", "message.removed", "message.part.removed", "permission.replied",
-    "question.replied", "question.rejected", "vcs.branch.updated", "mcp.tools.changed", "command.executed",
+    "session.deleted", "session.compacted", "message.removed", "message.part.removed", "vcs.branch.updated", "mcp.tools.changed", "command.executed",
     "lsp.updated", "lsp.client.diagnostics", "installation.updated", "installation.update-available",
 }  # fmt: skip
 
@@ -80,8 +78,9 @@ class Translator:
             "message.updated": self._message,
             "message.part.updated": self._part,
             "message.part.delta": self._delta,
-            "permission.asked": self._permission,
-            "question.asked": self._question,
+            "permission.asked": lambda properties, directory: [permission_asked(properties, directory)],
+            "question.asked": lambda properties, directory: [question_asked(properties, directory)],
+            **dict.fromkeys(ENDINGS, lambda properties, _directory: [ask_ended(properties)]),
         }
 
     def translate(self, event: Any) -> list[StreamItem]:
@@ -166,12 +165,6 @@ class Translator:
         reasoning = self._kinds.get(part) == "reasoning"
         return [Delta(properties["sessionID"], part, clean(properties["delta"]), reasoning)]
 
-    def _permission(self, properties: dict[str, Any], directory: str) -> list[StreamItem]:
-        return [permission_asked(properties, directory)]
-
-    def _question(self, properties: dict[str, Any], directory: str) -> list[StreamItem]:
-        return [question_asked(properties, directory)]
-
     def _new(self, session: str, entries: list[Any]) -> list[StreamItem]:
         """Entries that were not given before: a tool that runs is reported again with each line it prints."""
         fresh = [entry for entry in entries if entry.key not in self._seen]
@@ -194,22 +187,3 @@ def child_opened(info: dict[str, Any]) -> ChildOpened | None:
     if not parent:
         return None
     return ChildOpened(identity(info["id"]), identity(parent), cut(clean(info.get("title") or ""), TITLE_LIMIT))
-
-
-def permission_asked(request: dict[str, Any], directory: str) -> PermissionAsked:
-    """A pending permission, as in an event or in the list of them."""
-    metadata = request.get("metadata") or {}
-    detail = metadata.get("command") or metadata.get("filepath") or ", ".join(request.get("patterns") or [])
-    return PermissionAsked(
-        session=request["sessionID"],
-        id=request["id"],
-        directory=directory,
-        what=clean(request["permission"]),
-        detail=cut(clean(detail), DETAIL_LIMIT),
-    )
-
-
-def question_asked(request: dict[str, Any], directory: str) -> QuestionAsked:
-    """A pending question, as in an event or in the list of them."""
-    questions = [cut(clean(one["question"]), DETAIL_LIMIT) for one in request["questions"]]
-    return QuestionAsked(session=request["sessionID"], id=request["id"], directory=directory, questions=questions)

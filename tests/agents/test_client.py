@@ -252,7 +252,7 @@ def test_nonsense__never_gets_out_as_a_python_error(body):
             backend.catalog,
             lambda: backend.view_turn("ses_1", "/srv/tree", "msg_1"),
             lambda: backend.pending_asks("/srv/tree"),
-            lambda: backend.open_session(directory="/", title="t", role="planner", agent="a", model=""),
+            lambda: backend.open_session(directory="/", title="t", rules=[], agent="a", model=""),
             lambda: backend.busy("/srv/tree"),
             lambda: backend.attach_tools("/srv/tree", "token"),
         ):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents import discovery
+from agents.asks import PermissionAsked
 from agents.discovery import BinaryMissingError, find_binary
 from agents.endpoint import Endpoint, endpoint_path, read_endpoint, remove_endpoint, write_endpoint
 from agents.environment import MARK
@@ -25,28 +26,34 @@ from agents.opencode.config import (
     without_comments,
     write_shell,
 )
-from agents.roles import agent_name, permission_config, permission_rules, system_text
+from agents.roles import (
+    PUSHES,
+    agent_name,
+    decision,
+    locked_rules,
+    permission_config,
+    permission_rules,
+    server_rules,
+    sub_agent_rules,
+    system_text,
+)
+from agents.rules import compact, evaluate, matches, rule
 
 
 def decide(role, permission, pattern):
-    """What the server's rule would be: the last one that matches."""
-    decided = None
-    for rule in permission_rules(role):
-        if fnmatch.fnmatchcase(permission, rule["permission"]) and fnmatch.fnmatchcase(pattern, rule["pattern"]):
-            decided = rule["action"]
-    return decided
+    """What the role's rules say."""
+    return evaluate(permission_rules(role), permission, pattern)
 
 
 @pytest.mark.parametrize("role", AgentRole)
-def test_rules__decide_everything_and_never_ask(role):
-    assert {rule["action"] for rule in permission_rules(role)} == {"allow", "deny"}
+def test_rules__ask_a_person_where_an_agent_leaves_its_bounds(role):
     assert decide(role, "studio_submit_plan", "*") == "allow"
-    assert decide(role, "question", "*") == "deny"
-    assert decide(role, "doom_loop", "*") == "deny"
-    assert decide(role, "external_directory", "/etc/*") == "deny"
+    assert decide(role, "question", "*") == ("deny" if role == AgentRole.REVIEWER else "allow")
+    assert decide(role, "doom_loop", "*") == "ask"
+    assert decide(role, "external_directory", "/etc/*") == "ask"
     assert decide(role, "external_directory", "/x/opencode/tool-output/tool_1") == "allow"
-    assert decide(role, "read", "/srv/tree/.env") == "deny"
-    assert decide(role, "read", "/srv/tree/.env.local") == "deny"
+    assert decide(role, "read", "/srv/tree/.env") == "ask"
+    assert decide(role, "read", "/srv/tree/.env.local") == "ask"
     assert decide(role, "read", "/srv/tree/.env.example") == "allow"
     assert decide(role, "bash", "git push origin main") == "deny"
 
@@ -69,7 +76,7 @@ def test_implementer__may_edit_and_run():
 
 @pytest.mark.parametrize("role", AgentRole)
 def test_configuration__says_the_same_as_the_rules(role):
-    config = permission_config(role)
+    config = permission_config(permission_rules(role))
     flat = []
     for permission, value in config.items():
         patterns = {"*": value} if isinstance(value, str) else value
@@ -85,6 +92,68 @@ def test_system_text__ends_with_the_profiles_instructions():
     assert text.startswith("You are the planner")
     assert text.endswith("\n\nBe brief.")
     assert system_text(AgentRole.REVIEWER).endswith("Nobody answers questions.")
+
+
+def test_sub_agents__are_asked_what_rules_may_be_about():
+    for permission, pattern in (("bash", "ls"), ("edit", "a.py"), ("webfetch", "https://x"), ("read", ".env")):
+        assert evaluate(sub_agent_rules(), permission, pattern) == "ask"
+    assert evaluate(sub_agent_rules(), "bash", "git push") == "deny"
+    assert evaluate(sub_agent_rules(), "question", "*") == "deny"
+    assert evaluate(sub_agent_rules(), "read", "a.py") == "allow"
+
+
+@pytest.mark.parametrize("role", [AgentRole.PLANNER, AgentRole.REVIEWER])
+def test_locked_rules__outrank_an_allowance_for_everything(role):
+    rules = [*permission_rules(role), rule("*", "*", "allow"), *locked_rules(role)]
+    for permission, pattern in (("edit", "a.py"), ("task", "general"), ("bash", "ls > x"), ("bash", "cat .env")):
+        assert evaluate(rules, permission, pattern) == "deny", pattern
+    assert locked_rules(AgentRole.IMPLEMENTER) == []
+
+
+@pytest.mark.parametrize("role", [AgentRole.PLANNER, AgentRole.REVIEWER])
+@pytest.mark.parametrize(
+    ("command", "parts", "action"),
+    [
+        ("ls && cat a > b", ["ls", "cat a"], "deny"),
+        ("ls && cat a", ["ls", "cat a"], "allow"),
+        ("ls && rm a", ["ls", "rm a"], "deny"),
+        ("", ["ls"], "deny"),
+    ],
+)
+def test_reading_roles__are_judged_by_the_whole_line(role, command, parts, action):
+    asked = PermissionAsked("ses_1", "per_1", "/srv", "bash", tuple(parts), command=command)
+    assert decision(role, permission_rules(role), asked) == action
+    assert decision(role, permission_rules(role), replace(asked, exact=False)) != "allow"
+
+
+@pytest.mark.parametrize("role", [AgentRole.PLANNER, AgentRole.REVIEWER])
+def test_reading_roles__never_run_a_command_that_the_studio_has_not_seen(role):
+    rules = [*permission_rules(role), rule("*", "*", "allow"), *locked_rules(role)]
+    for command in ("ls", "cat a", "make"):
+        assert evaluate(server_rules(role, rules), "bash", command) == "ask"
+        assert evaluate(server_rules(role, permission_rules(role)), "bash", command) != "allow"
+    assert evaluate(server_rules(role, rules), "read", "a.py") == "allow"
+    plain = permission_rules(AgentRole.IMPLEMENTER)
+    assert server_rules(AgentRole.IMPLEMENTER, plain) == plain
+
+
+def test_compact__forgets_what_a_later_rule_overrides_in_full():
+    taken_back = [rule("bash", "rm *", "deny"), rule("bash", "*", "deny"), rule("bash", "*", "allow")]
+    assert compact(taken_back) == [rule("bash", "*", "allow")]
+    narrower = [rule("bash", "*", "deny"), rule("bash", "ls *", "allow")]
+    assert compact(narrower) == narrower
+    assert compact([*narrower, rule("*", "*", "ask")]) == [rule("*", "*", "ask")]
+
+
+def test_matches__takes_the_whole_text():
+    assert matches("ls", "ls *")
+    assert matches("ls -la", "ls *")
+    assert not matches("lsof", "ls *")
+    assert not matches("ls -la", "ls")
+    assert matches("cat a\nb", "cat *")
+    assert not matches("cat", "CAT")
+    assert matches("a.b", "a.b")
+    assert not matches("axb", "a.b")
 
 
 @pytest.fixture
@@ -136,7 +205,7 @@ def test_config__decides_everything_and_keeps_the_persons_providers(home, folder
     assert config["disabled_providers"] == ["openai", "opencode"]
     assert "model" not in config
     assert set(config["agent"]) == {agent_name(role) for role in AgentRole}
-    assert '"ask"' not in json.dumps(config)
+    assert config["permission"]["bash"] == {"*": "ask", **dict.fromkeys(PUSHES, "deny")}
     assert config["provider"]["practice"]["models"]["practice"]["limit"]["context"] > 0
 
 

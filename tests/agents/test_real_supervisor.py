@@ -91,7 +91,7 @@ def run_for_ever(endpoint, directory):
             [{"tools": [{"name": "bash", "args": {"command": "touch begun; sleep 300", "description": "x"}}]}]
         ]
     }
-    session = backend.open_session(directory=str(directory), title="t", role="implementer", agent="build", model="")
+    session = backend.open_session(directory=str(directory), title="t", rules=[], agent="build", model="")
     message_id, part_id = fresh_ids()
     backend.admit(
         Prompt(session, str(directory), message_id, part_id, "build", "practice/practice", "", prompt_text(script))

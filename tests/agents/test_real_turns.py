@@ -141,6 +141,7 @@ def test_planner_and_reviewer__cannot_change_a_file(begin, repository):
             ]
         },
         bash("echo x > planted.txt"),
+        bash("pwd && cat README.md > planted.txt"),
         bash("git log --oneline > planted.txt"),
         bash("git log --output=planted.txt"),
         bash("git diff --no-index README.md greetings.py > planted.txt"),
@@ -156,9 +157,9 @@ def test_planner_and_reviewer__cannot_change_a_file(begin, repository):
     for role, phase in (("planner", "planning"), ("reviewer", "review")):
         turn = begin({phase: [attempts]}, role=role)
         turn.send()
-        view = turn.settled()
+        view = turn.answered()
         assert view.state == "completed"
-        assert [one["status"] for one in finished(view, "bash")] == ["error"] * 9 + ["completed"] * 2
+        assert [one["status"] for one in finished(view, "bash")] == ["error"] * 10 + ["completed"] * 2
         assert "rule which prevents" in finished(view, "bash")[0]["error"]
     status = subprocess.run(
         ["git", "status", "--porcelain", "--branch"], cwd=repository, capture_output=True, text=True
@@ -166,7 +167,7 @@ def test_planner_and_reviewer__cannot_change_a_file(begin, repository):
     assert status.stdout == "## trunk\n"
 
 
-def test_implementer__can_edit_but_not_push_or_leave_the_directory(begin, repository, tmp_path):
+def test_implementer__can_edit_but_not_push_and_is_asked_outside_and_at_secrets(begin, repository, tmp_path):
     outside = tmp_path.resolve() / "outside.txt"
     outside.write_text("secret\n")
     (repository / ".env").write_text("TOKEN=abc\n")
@@ -183,6 +184,12 @@ def test_implementer__can_edit_but_not_push_or_leave_the_directory(begin, reposi
     ]
     turn = begin({"implementation": [steps]})
     turn.send()
+    asked = []
+    for _ in range(2):
+        waiting = wait_for(lambda: turn.backend.pending_asks(str(repository)))
+        asked += [(ask.permission, ask.paths or ask.patterns) for ask in waiting]
+        assert turn.backend.answer_permission(waiting[0].id, str(repository), "reject", "Go on without it.")
+    assert asked == [("external_directory", (str(outside),)), ("read", (".env",))]
     view = turn.settled()
     assert "small package" in (repository / "README.md").read_text()
     assert [one["status"] for one in finished(view, "edit")] == ["completed"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.asks import AskEnded, Option, PermissionAsked, Question, QuestionAsked
 from agents.backend import (
     Busy,
     ChildOpened,
@@ -20,8 +21,6 @@ from agents.backend import (
     Idle,
     InstanceGone,
     PartReset,
-    PermissionAsked,
-    QuestionAsked,
     Retrying,
     Skipped,
 )
@@ -176,12 +175,78 @@ def test_errors__name_what_happened_without_a_stack_trace():
 
 def test_asks__say_what_is_asked_and_where():
     asked = [item for item in translated("permission-once.sse") if isinstance(item, PermissionAsked)]
-    assert asked
-    assert asked[0].directory == DIRECTORY
-    assert (asked[0].what, asked[0].detail) == ("bash", "ls -la") or asked[0].detail
+    assert [(one.directory, one.permission, one.patterns, one.command, one.always, one.title) for one in asked] == [
+        (DIRECTORY, "bash", ("npm test",), "npm test", ("npm test *",), "Run npm test")
+    ]
+    assert asked[0].exact
+    assert [item.reply for item in translated("permission-once.sse") if isinstance(item, AskEnded)] == ["once"]
     questions = [item for item in translated("question-answer.sse") if isinstance(item, QuestionAsked)]
-    assert len(questions) == 1
-    assert questions[0].questions
+    assert [one.questions for one in questions] == [
+        (Question("Which database?", "Database", (Option("PostgreSQL", "server"), Option("SQLite", "file"))),)
+    ]
+    assert questions[0].title == "Question: Database"
+    assert [item.reply for item in translated("question-answer.sse") if isinstance(item, AskEnded)] == ["answers"]
+
+
+def test_asks__of_an_edit_bring_the_patch_and_the_file():
+    given = {
+        "id": "per_1",
+        "sessionID": "ses_1",
+        "permission": "edit",
+        "patterns": ["n.txt"],
+        "metadata": {"filepath": "/srv/tree/n.txt", "diff": "--- a\n+++ b\n"},
+        "always": ["*"],
+        "tool": {"messageID": "msg_1", "callID": "call_1"},
+    }
+    (asked,) = translate(Translator(), "permission.asked", given)
+    assert (asked.title, asked.patch, asked.paths, asked.call) == (
+        "Edit n.txt",
+        "--- a\n+++ b\n",
+        ("/srv/tree/n.txt",),
+        "call_1",
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"patterns": ["rm \x1b[8m-rf /\x1b[0m ls"], "metadata": {"command": "ls"}},
+        {"patterns": ["ls"], "metadata": {"command": "ls\x00; rm -rf /"}},
+        {"patterns": ["x" * 50_000], "metadata": {}},
+        {"patterns": ["ls"] * 5_000, "metadata": {"command": "ls"}},
+        {"patterns": ["ls"], "metadata": {"command": "ls" + " " * 100_000 + "; rm -rf /"}},
+    ],
+)
+def test_asks__that_cannot_be_shown_in_full_say_so(given):
+    whole = {
+        "id": "per_1",
+        "sessionID": "ses_1",
+        "permission": "bash",
+        "always": ["x\x00", "y" * 9_000, "ls *"],
+        **given,
+    }
+    (asked,) = translate(Translator(), "permission.asked", whole)
+    assert not asked.exact
+    assert asked.always == ("ls *",)
+    assert len(json.dumps([asked.patterns, asked.command, asked.patch, asked.title])) < 400_000
+    assert "\x1b" not in asked.title + "".join(asked.patterns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties"),
+    [
+        ("permission.asked", {"id": "per_1", "sessionID": "ses_1"}),
+        ("permission.asked", {"id": 7, "sessionID": "ses_1", "permission": "bash", "patterns": ["ls"]}),
+        ("permission.asked", {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": [{}]}),
+        ("permission.asked", {"id": "per_1", "sessionID": "ses_1", "permission": None, "patterns": 3}),
+        ("question.asked", {"id": "que_1", "sessionID": "ses_1", "questions": []}),
+        ("question.asked", {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": 3}]}),
+        ("question.asked", {"id": "que_1", "sessionID": "ses_1", "questions": [{"question": "a", "options": [{}]}]}),
+        ("permission.replied", {"sessionID": "ses_1"}),
+    ],
+)
+def test_asks__that_are_malformed_are_skipped(kind, properties):
+    assert [type(item) for item in translate(Translator(), kind, properties)] == [Skipped]
 
 
 def translate(translator, kind, properties, directory=DIRECTORY):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.backend import Catalog, Health, PermissionAsked, Prompt, QuestionAsked, Replayed, StreamItem, TurnView
+from agents.asks import PermissionAsked, QuestionAsked, Rule, ServerReply, SessionInfo
+from agents.backend import Catalog, Health, Prompt, Replayed, StreamItem, TurnView
 
 
 @dataclass
@@ -21,8 +22,15 @@ class FakeBackend:
     opened: list[str] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
+    answered: list[tuple[str, object]] = field(default_factory=list)  # ask, and what was answered
+    asked: list[PermissionAsked | QuestionAsked] = field(default_factory=list)  # what agents wait for
+    rules: dict[str, list[Rule]] = field(default_factory=dict)  # by session
+    infos: dict[str, SessionInfo] = field(default_factory=dict)  # by session
     attached: list[tuple[str, str]] = field(default_factory=list)
+    warmed: list[str] = field(default_factory=list)
+    archived: list[str] = field(default_factory=list)
+    disposed: list[str] = field(default_factory=list)
+    working: set[str] = field(default_factory=set)  # sessions that are not idle
     during_admit: object = None  # called while the prompt is being handed over
 
     def _maybe_fail(self, method: str) -> None:
@@ -36,10 +44,18 @@ class FakeBackend:
     def catalog(self) -> Catalog:
         return Catalog((), "practice/practice", practice=True, agents=frozenset())
 
-    def open_session(self, *, directory: str, title: str, role: str, agent: str, model: str) -> str:
+    def open_session(self, *, directory: str, title: str, rules: Sequence[Rule], agent: str, model: str) -> str:
         self._maybe_fail("open_session")
         self.opened.append(title)
+        self.rules[f"ses_{len(self.opened)}"] = list(rules)
         return f"ses_{len(self.opened)}"
+
+    def set_rules(self, session: str, rules: Sequence[Rule]) -> None:
+        self._maybe_fail("set_rules")
+        self.rules[session] = list(rules)
+
+    def session_info(self, session: str) -> SessionInfo | None:
+        return self.infos.get(session)
 
     def attach_tools(self, directory: str, token: str) -> bool:
         self._maybe_fail("attach_tools")
@@ -63,16 +79,29 @@ class FakeBackend:
         return self.view
 
     def busy(self, directory: str) -> set[str]:
-        return set()
+        self._maybe_fail("busy")
+        return set(self.working)
 
     def pending_asks(self, directory: str) -> list[PermissionAsked | QuestionAsked]:
-        return []
+        self._maybe_fail("pending_asks")
+        return [ask for ask in self.asked if ask.directory == directory]
 
-    def reject_permission(self, id: str, directory: str, message: str) -> None:
-        self.rejected.append(id)
+    def answer_permission(self, ask: str, directory: str, reply: ServerReply, message: str = "") -> bool:
+        return self._answer(ask, directory, (reply, message) if message else reply)
 
-    def reject_question(self, id: str, directory: str) -> None:
-        self.rejected.append(id)
+    def answer_question(self, ask: str, directory: str, answers: Sequence[Sequence[str]]) -> bool:
+        return self._answer(ask, directory, [list(one) for one in answers])
+
+    def reject_question(self, ask: str, directory: str) -> bool:
+        return self._answer(ask, directory, "dismissed")
+
+    def _answer(self, ask: str, directory: str, answer: object) -> bool:
+        self._maybe_fail("answer")
+        waiting = [one for one in self.asked if (one.id, one.directory) == (ask, directory)]
+        self.asked = [one for one in self.asked if one not in waiting]
+        if waiting:
+            self.answered.append((ask, answer))
+        return bool(waiting)
 
     def stream(self) -> Iterator[StreamItem]:
         return iter(())
@@ -81,6 +110,16 @@ class FakeBackend:
         self._maybe_fail("history")
         return iter(())
 
-    def dispose_directory(self, directory: str) -> None: ...
+    def warm(self, directory: str) -> None:
+        self._maybe_fail("warm")
+        self.warmed.append(directory)
+
+    def archive_session(self, session: str) -> None:
+        self._maybe_fail("archive_session")
+        self.archived.append(session)
+
+    def dispose_directory(self, directory: str) -> None:
+        self._maybe_fail("dispose_directory")
+        self.disposed.append(directory)
 
     def dispose_all(self) -> None: ...
