@@ -9,10 +9,12 @@ from sessions_app import inbox_api
 from studio.api import document, feed, health
 from tasks import api as tasks_api
 from workspaces import api as workspaces_api
+from workspaces.commands import api as commands_api
 
 version_1: list[URLPattern | URLResolver] = [
     *health.urlpatterns,
     *workspaces_api.urlpatterns,
+    *commands_api.urlpatterns,
     *tasks_api.urlpatterns,
     *sessions_api.urlpatterns,
     *inbox_api.urlpatterns,

@@ -224,6 +224,7 @@ SPECTACULAR_SETTINGS = {
         "TurnState": "sessions_app.models.TurnState",
         "AgentRole": "agents.models.AgentRole",
         "ProjectRole": "studio.kernel.permissions.Role",
+        "CommandState": "workspaces.models.CommandState",
     },
 }
 

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from studio.queue import Names
 from workspaces import services
-from workspaces.commands import launch
+from workspaces.commands import ending, launch
 
 
 @shared_task(name=Names.MERGE)
@@ -30,7 +30,7 @@ def start_command(command_id: str) -> None:
 @shared_task(name=Names.END_COMMAND)
 def end_command(command_id: str) -> None:
     """End a command in the background."""
-    launch.end(command_id)
+    ending.end(command_id)
 
 
 @shared_task(name=Names.SWEEP_WORKSPACES)

@@ -73,14 +73,18 @@ def project_by(ref: uuid.UUID | str) -> Project:
     return found
 
 
+def workspaces_visible_to(user: Person) -> QuerySet[Workspace]:
+    """The workspaces of the projects that `user` may see."""
+    return Workspace.objects.filter(project__in=projects_visible_to(user)).select_related("project")
+
+
 def workspace_visible_to(user: Person, workspace_id: uuid.UUID | str) -> Workspace:
     """The workspace with its project, if the person may see it. Raises NotFound."""
     try:
         wanted = uuid.UUID(str(workspace_id))
     except ValueError:
         raise NotFound("There is no such workspace.") from None
-    rows = Workspace.objects.filter(project__in=projects_visible_to(user)).select_related("project")
-    found = rows.filter(pk=wanted).first()
+    found = workspaces_visible_to(user).filter(pk=wanted).first()
     if found is None:
         raise NotFound("There is no such workspace.")
     return found

@@ -8,3 +8,4 @@ merge_settled = Signal()  # attempt_id: UUID, settled: merged, conflicted, refus
 command_settled = Signal()  # command: Command, ended or lost
 # project: Project, about to be removed with all it has. The one exception: a receiver may raise Conflict to prevent it.
 removing_project = Signal()
+workspace_leaving = Signal()  # workspace: Workspace, whose removal has been requested

@@ -1,4 +1,4 @@
-"""Starting, adopting and ending wrappers: the only place of the studio that touches a command's processes.
+"""Starting wrappers, and adopting those that an earlier try has started.
 
 At most once: the folder's lock passes from the starting job to the wrapper without a gap, and the wrapper writes
 `started.json` before the command begins. A job that was killed at any point is simply run again: the lock is held (the
@@ -8,20 +8,15 @@ wrapper lives: it is adopted), or the command never began (it is started), or it
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import uuid
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
 import psutil
 import structlog
-from django.conf import settings
 
 from studio.env import BASE_DIR
 from studio.kernel.clock import now
@@ -29,10 +24,11 @@ from studio.kernel.environment import PERSONAL
 from studio.kernel.errors import Upstream
 from studio.kernel.faultpoints import reach
 from workspaces.commands import keep
-from workspaces.commands.files import FOLDER, MARK, CommandFolder, command_folder, write_json
-from workspaces.commands.services import ACTIVE, Ending, note_running, request_end, settle_command
-from workspaces.commands.settling import look, settle_by
-from workspaces.models import Command, CommandState, Workspace, WorkspaceState
+from workspaces.commands.files import MARK, CommandFolder, write_json
+from workspaces.commands.places import folder_of, own_host
+from workspaces.commands.services import ACTIVE, Ending, note_running, settle_command
+from workspaces.commands.settling import look
+from workspaces.models import Command, CommandState, WorkspaceState
 from workspaces.services.checkouts import checkout_path
 
 log = structlog.get_logger(__name__)
@@ -40,29 +36,6 @@ log = structlog.get_logger(__name__)
 INHERITED = (*PERSONAL, "XDG_CONFIG_HOME", "LD_LIBRARY_PATH")
 START_SECONDS = 20.0  # for a wrapper to say that it runs
 LATEST_START = timedelta(minutes=10)  # nobody waits for a command any more that could not be started for so long
-PATIENCE = timedelta(seconds=20)  # for a wrapper to end its command when asked
-OVERTIME = timedelta(seconds=60)  # for a wrapper to end its command by the time limit
-KILL_SECONDS = 5.0
-REMOVAL_SECONDS = 8.0  # for the commands of a workspace that is removed to end when asked
-
-
-def own_host() -> str:
-    """Names this data folder: a command belongs to the host that has its files. Made at first use, and kept."""
-    path = Path(settings.DATA) / FOLDER / "host"
-    with suppress(OSError):
-        return path.read_text().strip()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = path.with_name(f".host.{os.getpid()}.{secrets.token_hex(4)}")
-    scratch.write_text(f"{socket.gethostname()[:60]}-{secrets.token_hex(6)}")
-    with suppress(FileExistsError):
-        os.link(scratch, path)
-    scratch.unlink()
-    return path.read_text().strip()
-
-
-def folder_of(command_id: uuid.UUID | str) -> CommandFolder:
-    """Where the files of a command are."""
-    return command_folder(Path(settings.DATA), command_id)
 
 
 def start(command_id: uuid.UUID | str) -> None:
@@ -163,73 +136,3 @@ def _adopt(row: Command, folder: CommandFolder) -> None:
         if row.state not in ACTIVE:  # it was settled meanwhile, by the removal of its workspace
             folder.ask_to_end("settled")
     look(folder)
-
-
-def end(command_id: uuid.UUID | str) -> None:
-    """End a command whose end was asked for. Idempotent; what does not end when asked is killed."""
-    row = Command.objects.filter(pk=command_id, state__in=ACTIVE).first()
-    if row is None:
-        end_leftovers(folder_of(command_id))
-        return
-    if row.host not in ("", own_host()):
-        return
-    folder = folder_of(row.pk)
-    if not folder.started.exists() and not folder.is_kept():
-        start(row.pk)  # which sees that it is not wanted any more
-        return
-    asked = row.cancel_requested_at
-    overdue = row.started_at is not None and now() - row.started_at > timedelta(seconds=row.time_limit) + OVERTIME
-    if asked is not None:
-        folder.ask_to_end("cancelled")
-    if overdue or (asked is not None and now() - asked > PATIENCE):
-        kill(row, folder)
-    look(folder)
-
-
-def kill(row: Command, folder: CommandFolder) -> None:
-    """End the wrapper and everything that carries the command's mark, without asking; then write down what it was."""
-    if row.pid is not None:
-        with suppress(psutil.Error):
-            process = psutil.Process(row.pid)
-            if abs(process.create_time() - (row.process_started or 0)) < 1:
-                process.kill()
-    end_leftovers(folder)
-    patience = time.monotonic() + KILL_SECONDS
-    while folder.is_kept() and time.monotonic() < patience:
-        time.sleep(0.05)
-    if folder.is_kept():
-        log.error("command_not_ended", command=str(row.pk))
-    elif row.cancel_requested_at is not None:
-        settle_by(folder, CommandState.CANCELLED, f"{row.cancel_note} It had to be killed.")
-    else:
-        settle_by(
-            folder, CommandState.TIMED_OUT, f"It ran for more than {row.time_limit} seconds and had to be killed."
-        )
-
-
-def end_leftovers(folder: CommandFolder) -> int:
-    """Kill what carries the command's mark while no wrapper lives that would do it; how many processes."""
-    count = 0
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.uids().real == os.getuid() and process.environ().get(MARK) == str(folder.root):
-                process.kill()
-                count += 1
-    if count:
-        log.warning("command_leftovers_ended", command=folder.root.name, count=count)
-    return count
-
-
-def end_in_workspace(workspace: Workspace, note: str) -> None:
-    """End every command of a workspace and wait for it, so that its folder can be removed. Idempotent."""
-    active = workspace.commands.filter(state__in=ACTIVE)
-    for row in active:
-        request_end(row.pk, note)
-        end(row.pk)
-    patience = time.monotonic() + REMOVAL_SECONDS
-    while active.exists() and time.monotonic() < patience:
-        time.sleep(0.1)
-        for row in active:
-            look(folder_of(row.pk))
-    for row in active:
-        kill(row, folder_of(row.pk))

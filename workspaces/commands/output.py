@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.kernel.text import ANSI, clean
+from studio.kernel.text import clean
 from workspaces.commands.files import Stretch, output_total, read_output
 
 READ_BYTES = 64 * 1024
 HELD_BYTES = 256  # at most this much is held back until the rest of it is there
-# An escape sequence that may go on: not yet one that ANSI matches.
+# An escape sequence that has not ended yet.
 OPEN_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
 REWRITTEN = re.compile(r"[^\n]*\r(?!\n)")
 
@@ -47,6 +47,8 @@ def read(path: Path, after: int, *, limit: int = READ_BYTES, ended: bool) -> Pie
     data = found.data
     if not ended or found.end < found.total:
         data = _complete(data)
+    if not data and found.end < found.total and limit < 2 * HELD_BYTES:
+        return read(path, after, limit=2 * HELD_BYTES, ended=ended)  # what was asked for is half of something
     return Piece(found.start, found.start + len(data), found.total, max(0, found.start - after), text_of(data))
 
 
@@ -84,7 +86,7 @@ def _complete(data: bytes) -> bytes:
     held = len(data)
     tail = data[-HELD_BYTES:]
     escape = OPEN_ESCAPE.search(tail)
-    if escape and not ANSI.fullmatch(escape[0].decode("latin-1")):
+    if escape:
         held -= len(tail) - escape.start()
     elif data.endswith(b"\r"):
         held -= 1
@@ -100,6 +102,6 @@ def _half_character(data: bytes) -> int:
         if byte < 0x80:
             return 0
         if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4 if byte < 0xF5 else 0
             return back if back < needed else 0
     return 0

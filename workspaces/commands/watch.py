@@ -19,8 +19,9 @@ from studio import doorbell
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from workspaces.commands import keep, output
+from workspaces.commands.ending import OVERTIME
 from workspaces.commands.files import CommandFolder, active_folders, output_total
-from workspaces.commands.launch import OVERTIME, folder_of, own_host
+from workspaces.commands.places import folder_of, own_host
 from workspaces.commands.services import ACTIVE
 from workspaces.commands.settling import look, settle_by
 from workspaces.models import Command, CommandState

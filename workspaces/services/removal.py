@@ -14,11 +14,12 @@ from studio.kernel.clock import later, now
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
+from workspaces.commands.ending import end_in_workspace
 from workspaces.commands.keep import forget_outputs
-from workspaces.commands.launch import end_in_workspace
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
+from workspaces.signals import workspace_leaving
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, Vcs, readable
 
@@ -34,6 +35,7 @@ def request_removal(workspace: Workspace) -> None:
         rows = Workspace.objects.filter(pk=workspace.pk).exclude(state=WorkspaceState.REMOVED)
         if rows.update(state=WorkspaceState.REMOVING, error="", lease_until=None):
             enqueue(Names.REMOVE_WORKSPACE, workspace.pk)
+            workspace_leaving.send(sender=Workspace, workspace=workspace)
 
 
 def remove_workspace(workspace_id: uuid.UUID | str) -> None:

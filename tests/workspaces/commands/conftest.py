@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.real.parts import wait_until
-from workspaces.commands import launch, services
+from workspaces.commands import launch, places, services
 from workspaces.commands.files import FOLDER, MARK
 from workspaces.commands.settling import look
 from workspaces.models import Command, CommandState
@@ -45,7 +45,7 @@ class Run:
 
     def __init__(self, workspace, text, **fields):
         self.row = services.start_command(workspace=workspace, text=text, actor=None, **fields)
-        self.folder = launch.folder_of(self.row.pk)
+        self.folder = places.folder_of(self.row.pk)
 
     def begin(self):
         launch.start(str(self.row.pk))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.parts import wait_until
 from tests.workspaces.commands.conftest import PATIENCE, Run, marked
-from workspaces.commands import launch, services
+from workspaces.commands import ending, launch, services
 from workspaces.commands.files import HEAD_BYTES, TAIL_BYTES, read_json, read_output
 from workspaces.models import CommandState
 
@@ -91,7 +91,7 @@ def test_cancel__ends_the_whole_family(run, data):
     command = run("sleep 600 & sleep 601 & echo up; wait").says(b"up")
     assert len(marked(data)) >= 4
     services.cancel_command(command=command.fresh(), actor=None, by="Ada")
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     row = command.ended()
     assert (row.state, row.exit_code, row.note) == (CommandState.CANCELLED, None, "Cancelled by Ada.")
 
@@ -101,7 +101,7 @@ def test_deaf_command__is_killed_after_the_grace_period(run, monkeypatch):
         "trap '' TERM; bash -c 'trap \"\" TERM; echo up; sleep 600 & wait; sleep 600' & wait; sleep 600"
     ).says(b"up")
     services.cancel_command(command=command.fresh(), actor=None)
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     assert command.ended().state == CommandState.CANCELLED
 
 
@@ -119,7 +119,7 @@ def test_wrapper_killed__is_lost_and_its_family_ended(run, data, requested_jobs)
     assert row.state == CommandState.LOST
     assert "Nobody knows how it ended" in row.note
     assert row.output_bytes == 3
-    launch.end(row.pk)  # the job that was requested with the settling
+    ending.end(row.pk)  # the job that was requested with the settling
     wait_until(lambda: not marked(data), seconds=PATIENCE, what="the end of its family")
 
 
@@ -144,10 +144,10 @@ def test_stopped_wrapper__is_killed_when_it_does_not_obey(run, monkeypatch):
     command = run("echo up; sleep 600").says(b"up")
     os.kill(command.wrapper, signal.SIGSTOP)
     services.cancel_command(command=command.fresh(), actor=None, by="Ada")
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     assert command.fresh().state == CommandState.RUNNING
-    monkeypatch.setattr(launch, "PATIENCE", launch.timedelta(0))
-    launch.end(command.row.pk)
+    monkeypatch.setattr(ending, "PATIENCE", ending.timedelta(0))
+    ending.end(command.row.pk)
     row = command.fresh()
     assert (row.state, row.note) == (CommandState.CANCELLED, "Cancelled by Ada. It had to be killed.")
 
@@ -161,7 +161,7 @@ def test_started_twice__runs_once(run, checkout):
     assert command.wrapper == first
     assert command.fresh().pid == first
     services.cancel_command(command=command.row, actor=None)
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     command.ended()
 
 
@@ -191,7 +191,7 @@ def test_job_that_died_and_the_command_ended__is_settled_not_run_again(workspace
 def test_cancelled_before_it_began__never_runs(workspace, checkout):
     command = Run(workspace, "touch ran")
     services.cancel_command(command=command.row, actor=None, by="Ada")
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     row = command.fresh()
     assert (row.state, row.note) == (CommandState.CANCELLED, "Cancelled by Ada. It had not begun.")
     command.begin()
@@ -223,5 +223,5 @@ def test_wrapper__is_small_and_survives_the_death_of_its_starter(run):
     time.sleep(1)
     assert sum(wrapper.cpu_times()[:2]) - began < 0.05  # it waits, it does not poll
     services.cancel_command(command=command.fresh(), actor=None)
-    launch.end(command.row.pk)
+    ending.end(command.row.pk)
     command.ended()
