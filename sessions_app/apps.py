@@ -8,9 +8,10 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Sessions"
 
     def ready(self) -> None:
-        from sessions_app import selectors
+        from sessions_app import receivers, selectors
         from studio import topics
 
+        receivers.connect()
         topics.register(
             "session",
             topics.TopicKind(

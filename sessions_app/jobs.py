@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import transaction
 
 from sessions_app.services import abort as aborting
-from sessions_app.services import budgets, follow_up, pause, steer, stopping
+from sessions_app.services import budgets, commands, follow_up, pause, steer, stopping
 from sessions_app.services import dispatch as dispatching
 from sessions_app.services import reconcile as reconciling
 from sessions_app.services import sweep as sweeping
@@ -66,6 +66,12 @@ def check_budgets(*session_ids: str) -> None:
 def reconsider_budgets() -> None:
     """Let turns go on that no budget holds any more."""
     budgets.reconsider()
+
+
+@shared_task(name=Names.DELIVER_COMMAND)
+def deliver_command(command_id: str) -> None:
+    """Tell a session that a command which its agent started has ended."""
+    commands.deliver(command_id)
 
 
 @shared_task(name=Names.SWEEP_SESSIONS)

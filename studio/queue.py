@@ -30,6 +30,7 @@ class Names:
     CHECK_BUDGETS = "sessions.check_budgets"
     RECONSIDER_BUDGETS = "sessions.reconsider_budgets"
     CONFIRM_STOPPED = "sessions.confirm_stopped"
+    DELIVER_COMMAND = "sessions.deliver_command"
     SWEEP_SESSIONS = "sessions.sweep"
     MERGE = "workspaces.merge"
     REMOVE_WORKSPACE = "workspaces.remove"

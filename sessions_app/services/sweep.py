@@ -18,6 +18,7 @@ from sessions_app.models import (
     TurnOutcome,
     TurnState,
 )
+from sessions_app.services import commands
 from sessions_app.services.pause import RELEASED
 from sessions_app.services.settle import INTERRUPTED
 from sessions_app.services.stopping import unconfirmed_now
@@ -63,7 +64,7 @@ def sweep() -> int:
     if Ask.objects.filter(kind=AskKind.BUDGET, state=AskState.PENDING).exists():
         enqueue(Names.RECONSIDER_BUDGETS)
         rung += 1
-    return rung + _sweep_inbox()
+    return rung + _sweep_inbox() + commands.sweep()
 
 
 def _sweep_inbox() -> int:

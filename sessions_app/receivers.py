@@ -1,0 +1,41 @@
+"""News from below. Receivers run inside the sender's transaction and only request a job or publish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessions_app.models import Ask
+from sessions_app.services.ask_rows import publish
+from sessions_app.signals import ask_closed, ask_opened
+from studio.queue import Names, enqueue
+from workspaces.models import Command, Workspace
+from workspaces.signals import command_settled, workspace_leaving
+
+
+def on_command_settled(*, command: Command, **_: Any) -> None:
+    """A background command has ended: the session that started it is told."""
+    if command.deliver_to:
+        enqueue(Names.DELIVER_COMMAND, command.pk)
+
+
+def on_ask_opened(*, ask: Ask, **_: Any) -> None:
+    """Whoever opens an ask, the feed hears of it."""
+    publish(ask, "ask.opened")
+
+
+def on_ask_closed(*, ask: Ask, **_: Any) -> None:
+    """Whoever closes an ask, the feed hears of it."""
+    publish(ask, "ask.closed")
+
+
+def on_workspace_leaving(*, workspace: Workspace, **_: Any) -> None:
+    """A workspace goes: its sessions are put away, and the agent servers forget its directory."""
+    enqueue(Names.RELEASE_WORKSPACE, workspace.pk)
+
+
+def connect() -> None:
+    """Called once by the app's configuration; connecting again changes nothing."""
+    ask_opened.connect(on_ask_opened, dispatch_uid="sessions.ask_opened")
+    ask_closed.connect(on_ask_closed, dispatch_uid="sessions.ask_closed")
+    command_settled.connect(on_command_settled, dispatch_uid="sessions.command_settled")
+    workspace_leaving.connect(on_workspace_leaving, dispatch_uid="sessions.workspace_leaving")
