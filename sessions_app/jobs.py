@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import transaction
 
 from sessions_app.services import abort as aborting
-from sessions_app.services import budgets, commands, follow_up, pause, steer, stopping
+from sessions_app.services import ask_timeouts, asks, budgets, commands, follow_up, pause, steer, stopping
 from sessions_app.services import dispatch as dispatching
 from sessions_app.services import reconcile as reconciling
 from sessions_app.services import sweep as sweeping
@@ -74,7 +74,20 @@ def deliver_command(command_id: str) -> None:
     commands.deliver(command_id)
 
 
+@shared_task(name=Names.DELIVER_ANSWER)
+def deliver_answer(ask_id: str) -> None:
+    """Send a person's answer to the agent that waits for it."""
+    asks.deliver(ask_id)
+
+
+@shared_task(name=Names.RECONSIDER_ASKS)
+def reconsider_asks(project_id: str) -> None:
+    """Answer what waits in a project and a rule decides by now."""
+    asks.reconsider(project_id)
+
+
 @shared_task(name=Names.SWEEP_SESSIONS)
 def sweep() -> None:
-    """Ring for due turns."""
+    """Ring for due turns, and act on asks whose time is over."""
     sweeping.sweep()
+    ask_timeouts.sweep_asks()

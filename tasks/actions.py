@@ -39,7 +39,7 @@ WORKING: dict[str, list[str]] = {
 def possible(status: str, run_state: str) -> list[str]:
     """The actions that the state allows, the most likely one first. Roles are not considered."""
     if status in WORKING:
-        if run_state in (RunState.QUEUED, RunState.RUNNING):
+        if run_state in (RunState.QUEUED, RunState.RUNNING, RunState.WAITING):
             first = "stop"
         else:
             first = "resume" if run_state == RunState.STOPPED else "retry"

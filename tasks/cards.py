@@ -64,6 +64,8 @@ WAITS_FOR: dict[str, str] = {
     Needs.REVIEW: "Review change",
     Needs.DECISION: "Your decision",
     Needs.CONFLICT: "Merge conflict",
+    Needs.ANSWER: "Answer the agent",
+    Needs.UNKNOWN: "Lost track: decide",
 }
 
 
@@ -228,6 +230,8 @@ def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     text = AT_WORK[run.phase] + (f" ({run.round})" if run.round > 1 else "")
     if run.stop_requested_at:
         text = "Stopping"
+    elif task.reason and run.state == RunPhaseState.RUNNING:
+        return Mark("grey", "clock", cut(task.reason, REASON_SHOWN), title=text)
     elif run.state == RunPhaseState.PREPARING:
         text = "Preparing the checkout"
     since = run.started_at or run.created_at

@@ -69,6 +69,8 @@ class Needs(models.TextChoices):
     CONFLICT = "conflict", "Merge conflict"
     FAILURE = "failure", "Failed: look and retry"
     RESUME = "resume", "Stopped: resume or cancel"
+    ANSWER = "answer", "An answer"  # an agent asks something
+    UNKNOWN = "unknown", "Lost track: decide"  # nobody can say how the turn ended
 
 
 class Severity(models.TextChoices):
@@ -151,6 +153,9 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "agent_rejected": ErrorText(
         "The agent asked for something that is not allowed, and ended.", "Read the transcript, then press Retry."
+    ),
+    "ask_expired": ErrorText(
+        "Nobody answered what the agent asked.", "Press Retry, and answer in time; or let the project's rules decide."
     ),
     "aborted": ErrorText("The turn was ended from outside the studio.", "Press Retry."),
     "plan_missing": ErrorText(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from studio.queue import Names
-from tasks.services import advance, prepare
+from tasks.services import advance, card_refresh, prepare
 from tasks.services import schedule as scheduling
 from tasks.services import sweep as sweeping
 
@@ -26,6 +26,12 @@ def prepare_run(run_id: str) -> None:
 def advance_turn(turn_id: str) -> None:
     """Draw the conclusion from a settled turn."""
     advance.advance_turn(turn_id)
+
+
+@shared_task(name=Names.REFRESH_CARD)
+def refresh_card(turn_id: str) -> None:
+    """Let a card show what its turn does or waits for."""
+    card_refresh.refresh_card(turn_id)
 
 
 @shared_task(name=Names.ADVANCE_MERGE)

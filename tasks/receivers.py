@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sessions_app.models import Turn
-from sessions_app.signals import turn_settled
+from sessions_app.models import Ask, Turn
+from sessions_app.signals import ask_closed, ask_opened, turn_changed, turn_settled
 from studio.kernel.errors import Conflict
 from studio.queue import Names, enqueue
 from tasks.choices import ACTIVE_RUN_STATES, RunState, Status
@@ -18,6 +18,17 @@ from workspaces.signals import merge_settled, removing_project
 def on_turn_settled(*, turn: Turn, **_: Any) -> None:
     """A turn has ended: its run may advance."""
     enqueue(Names.ADVANCE_TURN, turn.pk)
+
+
+def on_turn_changed(*, turn: Turn, **_: Any) -> None:
+    """A turn waits for something, or goes on: its card says so."""
+    enqueue(Names.REFRESH_CARD, turn.pk)
+
+
+def on_ask_changed(*, ask: Ask, **_: Any) -> None:
+    """An agent waits for an answer, or no longer: its card says so."""
+    if ask.turn_id is not None:
+        enqueue(Names.REFRESH_CARD, ask.turn_id)
 
 
 def on_merge_settled(*, attempt_id: uuid.UUID | str, **_: Any) -> None:
@@ -35,5 +46,8 @@ def on_removing_project(*, project: Project, **_: Any) -> None:
 def connect() -> None:
     """Called once by the app's configuration; connecting again changes nothing."""
     turn_settled.connect(on_turn_settled, dispatch_uid="tasks.turn_settled")
+    turn_changed.connect(on_turn_changed, dispatch_uid="tasks.turn_changed")
+    ask_opened.connect(on_ask_changed, dispatch_uid="tasks.ask_opened")
+    ask_closed.connect(on_ask_changed, dispatch_uid="tasks.ask_closed")
     merge_settled.connect(on_merge_settled, dispatch_uid="tasks.merge_settled")
     removing_project.connect(on_removing_project, dispatch_uid="tasks.removing_project")

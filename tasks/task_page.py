@@ -60,7 +60,7 @@ class Step:
 class Now:
     """What is going on. `kind` decides which actions the panel offers; see templates/tasks/_now.html."""
 
-    kind: str  # todo, queued, running, stopping, merging, plan, review, decision, conflict, failed, stopped, done, cancelled, idle
+    kind: str  # todo, queued, running, answer, stopping, merging, plan, review, decision, conflict, failed, stopped, done, cancelled, idle
     tone: str
     icon: str
     title: str
@@ -229,6 +229,8 @@ def _running(task: Task, run: PhaseRun | None) -> Now:
         return Now("running", "accent", "spin", "The checkout is being prepared", run.note, since=since)
     if run.state == RunPhaseState.FINISHING:
         return Now("running", "accent", "spin", "The agent has ended; its work is being read", run.note, since=since)
+    if task.reason:
+        return Now("running", "grey", "clock", task.reason, run.note, since=since)
     title = DOES[Phase(run.phase)] + (f" (round {run.round})" if run.round > 1 else "")
     return Now("running", "accent", "spin", title, run.note, since=since)
 
@@ -242,6 +244,8 @@ def _waiting(detail: TaskDetail) -> Now:
     if task.status == Status.PLANNING_REVIEW:
         text = "Read it, then approve it, change it, or say what should be different."
         return Now("plan", "amber", "hand", "The plan is ready for you", text)
+    if task.needs == Needs.ANSWER:
+        return Now("answer", "amber", "hand", "The agent waits for your answer", task.reason)
     if task.needs == Needs.DECISION:
         return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
     if task.status == Status.REVIEW:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError
 
+from agents.asks import AskEnded, PermissionAsked, QuestionAsked
 from agents.backend import (
     Busy,
     ChildOpened,
@@ -27,8 +28,6 @@ from agents.backend import (
     InstanceGone,
     LogEntry,
     PartReset,
-    PermissionAsked,
-    QuestionAsked,
     Replayed,
     Retrying,
     Skipped,
@@ -56,7 +55,7 @@ class Noticed:
     """What a batch asks to be done outside it."""
 
     look_at: set[uuid.UUID] = field(default_factory=set)  # sessions whose turn may have ended
-    asks: list[PermissionAsked | QuestionAsked] = field(default_factory=list)
+    asks: list[PermissionAsked | QuestionAsked | AskEnded] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)  # directories
 
 
@@ -144,7 +143,7 @@ class Ingest:
             case Retrying(at=at, message=message):
                 self._waiting.add(session_id)
                 retries.note_wait(session_id, message, at)
-            case PermissionAsked() | QuestionAsked():
+            case PermissionAsked() | QuestionAsked() | AskEnded():
                 noticed.asks.append(item)
             case Idle() | Failed():
                 noticed.look_at.add(session_id)
@@ -160,7 +159,7 @@ class Ingest:
                 self.tally.note(TAKEN)
                 if entry.kind != "user":  # its prompt is in the call that opened it
                     entries[place.session].append(replace(entry, data={**entry.data, "child": session}))
-            case PermissionAsked() | QuestionAsked():
+            case PermissionAsked() | QuestionAsked() | AskEnded():
                 noticed.asks.append(item)
             case _:
                 self._alive.add(place.session)

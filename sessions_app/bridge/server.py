@@ -14,14 +14,15 @@ import uuid
 import structlog
 from django.db import close_old_connections
 
-from agents.backend import Connected, PermissionAsked, QuestionAsked, StreamItem
+from agents.backend import Connected, StreamItem
 from agents.models import AgentServer
 from agents.services import backend_for, sync_server
+from sessions_app.bridge.asks import AskDesk
 from sessions_app.bridge.ingest import Ingest, Noticed
 from sessions_app.bridge.reconciler import Reconciler
 from sessions_app.bridge.replay import Replay
 from sessions_app.bridge.watchdogs import Watchdogs
-from sessions_app.models import AgentSession, Turn, TurnState
+from sessions_app.models import Turn, TurnState
 from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.errors import StudioError
 from studio.kernel.faultpoints import reach
@@ -34,7 +35,6 @@ BATCH_SECONDS = 0.02
 BATCH_ITEMS = 500
 TICK_SECONDS = 2.0
 RECONNECT_FIRST, RECONNECT_CAP = 0.25, 3.0  # seconds
-REFUSAL = "This studio decides permissions by rule, and the rule for this is: no. Go on without it."
 
 
 class ServerBridge:
@@ -48,6 +48,7 @@ class ServerBridge:
         self.ingest = Ingest(server_id)
         self.watchdogs = Watchdogs(server_id)
         self.reconciler = Reconciler(server_id)
+        self.asks = AskDesk(server_id)
         self.replay: Replay | None = None
 
     def run(self) -> None:
@@ -65,6 +66,7 @@ class ServerBridge:
         finally:
             self.done.set()
             self.reconciler.close()
+            self.asks.close()
             release(AgentServer, self.server_id, epoch)
             close_old_connections()
 
@@ -115,8 +117,7 @@ class ServerBridge:
         for directory in noticed.gone:
             here = {"session__directory": directory} if directory else {}
             self.reconciler.look_at(Turn.objects.filter(state=TurnState.RUNNING, **here))
-        for ask in noticed.asks:
-            self.reconciler.pool.submit(self._refuse, ask)
+        self.asks.take(noticed.asks)
         self.reconciler.refill()
 
     def _collect(self) -> list[StreamItem]:
@@ -140,40 +141,13 @@ class ServerBridge:
             self.ingest.cursors.seed(replay.cursors)
             self.replay = None
             self.reconciler.look_at_all()
-            self.reconciler.pool.submit(self._refuse_pending)
+            self.asks.sync()
 
     def _tick(self) -> None:
         """What must happen even when the stream is silent or lies."""
         self.watchdogs.watch()
         self.reconciler.tick()
-
-    def _refuse(self, ask: PermissionAsked | QuestionAsked) -> None:
-        """An agent that asks would wait for ever: the studio's rules decide, and nobody is asked in this version."""
-        server = AgentServer.objects.get(pk=self.server_id)
-        try:
-            backend = backend_for(server)
-            if isinstance(ask, PermissionAsked):
-                backend.reject_permission(ask.id, ask.directory, REFUSAL)
-            else:
-                backend.reject_question(ask.id, ask.directory)
-            log.info("ask_refused", session=ask.session, id=ask.id)
-        except StudioError as error:
-            log.warning("ask_not_refused", session=ask.session, id=ask.id, error=error.message)
-        finally:
-            close_old_connections()
-
-    def _refuse_pending(self) -> None:
-        """Asks that came while nobody listened."""
-        active = AgentSession.objects.filter(server_id=self.server_id, turns__state=TurnState.RUNNING)
-        try:
-            backend = backend_for(AgentServer.objects.get(pk=self.server_id))
-            for directory in set(active.values_list("directory", flat=True)):
-                for ask in backend.pending_asks(directory):
-                    self._refuse(ask)
-        except StudioError as error:
-            log.warning("pending_asks_unread", server=str(self.server_id), error=error.message)
-        finally:
-            close_old_connections()
+        self.asks.tick()
 
     def _read(self) -> None:
         """Keep a stream open; after each loss wait a little longer, and learn where the server is now."""

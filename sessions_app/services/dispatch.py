@@ -20,6 +20,7 @@ from agents.services import backend_for
 from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Delivery, InboxState, Turn, TurnOutcome, TurnState
 from sessions_app.services import clock
+from sessions_app.services.policy import rules_for_server
 from sessions_app.services.retries import mark_unknown
 from sessions_app.services.settle import settle, settle_stopped
 from sessions_app.services.steer import sent_batches, steer_prompt
@@ -103,12 +104,15 @@ def _lost(turn: Turn, epoch: int, error: NotFound) -> None:
 def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
     """Make the calls of one dispatch; False when the turn went to somebody else before its prompt was sent."""
     session = turn.session
-    if not session.external_id:
+    rules = rules_for_server(session)
+    if session.external_id:
+        backend.set_rules(session.external_id, rules)
+    else:
         reach("dispatch.before_session")
         opened = backend.open_session(
             directory=session.directory,
             title=session.title,
-            role=session.role,
+            rules=rules,
             agent=session.agent,
             model=session.model,
         )

@@ -10,7 +10,8 @@ from django.db.models import F
 
 from agents.services import backend_for
 from sessions_app.models import Turn, TurnState
-from sessions_app.services import clock
+from sessions_app.services import ask_rows, clock
+from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_changed
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
@@ -59,6 +60,7 @@ def park(turn: Turn, answered_until: str) -> bool:
     """
     released = turn.hold == RELEASED
     with transaction.atomic():
+        lock_session(turn.session_id)
         parked = Turn.objects.filter(
             pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch, hold=turn.hold
         ).update(
@@ -71,6 +73,8 @@ def park(turn: Turn, answered_until: str) -> bool:
             retry_at=None,
             lease_epoch=F("lease_epoch") + 1,
         )
+        if parked:
+            ask_rows.lose(turn.pk)
         if parked and released:
             enqueue(Names.DISPATCH_TURN, turn.pk)
     return bool(parked)

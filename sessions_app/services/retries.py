@@ -18,8 +18,9 @@ from django.db.models import F
 from agents.backend import LogEntry
 from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Turn, TurnOutcome, TurnState
-from sessions_app.services import clock
+from sessions_app.services import ask_rows, clock
 from sessions_app.services.settle import settle
+from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_changed
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, NotFound
@@ -69,6 +70,7 @@ def plan_retry(turn: Turn, code: str, message: str, *, answered_until: str = "")
         return False
     at = later(delay_for(policy, turn.retries))
     with transaction.atomic():
+        lock_session(turn.session_id)
         planned = Turn.objects.filter(pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch).update(
             state=TurnState.ADMITTED,
             retries=F("retries") + 1,
@@ -84,6 +86,7 @@ def plan_retry(turn: Turn, code: str, message: str, *, answered_until: str = "")
             lease_epoch=F("lease_epoch") + 1,
         )
         if planned:
+            ask_rows.lose(turn.pk)
             clock.hold(turn.pk)
             data = {"turn": turn.number, "error_code": code, "message": cut(clean(message), 2000)}
             data |= {"next_at": at.isoformat(), "attempt": turn.retries + 1, "of": policy.tries}
@@ -102,9 +105,33 @@ def try_now(*, turn_id: uuid.UUID | str) -> bool:
     return True
 
 
+def note_wait(session_id: uuid.UUID, message: str, at: datetime | None) -> None:
+    """The server itself waits until `at` to ask the provider again: whoever shows the turn hears of it."""
+    with transaction.atomic():
+        turn = _at_work(session_id)
+        if turn is not None and (turn.retry_note, turn.retry_at) != (message, at):
+            Turn.objects.filter(pk=turn.pk).update(retry_note=message, retry_at=at)
+            turn_changed.send(sender=Turn, turn=turn)
+
+
+def wait_is_over(session_id: uuid.UUID) -> None:
+    """The provider was asked again. Idempotent."""
+    with transaction.atomic():
+        turn = _at_work(session_id)
+        if turn is not None and (turn.retry_note or turn.retry_at):
+            Turn.objects.filter(pk=turn.pk).update(retry_note="", retry_at=None)
+            turn_changed.send(sender=Turn, turn=turn)
+
+
+def _at_work(session_id: uuid.UUID) -> Turn | None:
+    working = Turn.objects.filter(session_id=session_id, state__in=[TurnState.DISPATCHING, TurnState.RUNNING])
+    return working.defer("prompt", "system").first()
+
+
 def mark_unknown(turn: Turn, message: str) -> bool:
     """The server's data of the turn is gone: a person decides. False when the turn went on otherwise meanwhile."""
     with transaction.atomic():
+        lock_session(turn.session_id)
         marked = Turn.objects.filter(
             pk=turn.pk, state__in=[TurnState.DISPATCHING, TurnState.RUNNING], lease_epoch=turn.lease_epoch
         ).update(
@@ -119,6 +146,7 @@ def mark_unknown(turn: Turn, message: str) -> bool:
             lease_epoch=F("lease_epoch") + 1,
         )
         if marked:
+            ask_rows.lose(turn.pk)
             clock.hold(turn.pk)
             note(turn, "turn.unknown", str(turn.resumes), {"turn": turn.number, "message": cut(clean(message), 2000)})
             log.warning("turn_unknown", turn=str(turn.pk), message=message)

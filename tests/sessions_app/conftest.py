@@ -45,6 +45,6 @@ def turn(session):
 @pytest.fixture
 def backend(monkeypatch):
     fake = FakeBackend()
-    for module in ("dispatch", "reconcile", "abort", "pause", "steer", "stopping"):
+    for module in ("dispatch", "reconcile", "abort", "pause", "steer", "stopping", "asks"):
         monkeypatch.setattr(f"sessions_app.services.{module}.backend_for", lambda server: fake)
     return fake

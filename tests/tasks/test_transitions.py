@@ -39,7 +39,7 @@ SITUATIONS = [
     *(
         (status, state)
         for status in WORKING
-        for state in (RunState.QUEUED, RunState.RUNNING, RunState.FAILED, RunState.STOPPED)
+        for state in (RunState.QUEUED, RunState.RUNNING, RunState.WAITING, RunState.FAILED, RunState.STOPPED)
     ),
     (Status.PLANNING_REVIEW, RunState.WAITING),
     (Status.REVIEW, RunState.WAITING),
@@ -87,7 +87,7 @@ def in_situation(project: Project, workspace: Workspace, status: str, run_state:
     make_plan(task)
     if run_state in ENDS:
         make_run(task, phase=PHASES[status][0], state=ENDS[run_state])
-    elif run_state == RunState.RUNNING and status in PHASES:
+    elif run_state in (RunState.RUNNING, RunState.WAITING) and status in PHASES:
         turn = make_turn(make_session(workspace))
         make_run(task, phase=PHASES[status][0], turn=turn, session=turn.session)
     return task

@@ -1,0 +1,59 @@
+"""What the card of a running run shows, from what its turn does: it works, waits for a person, or waits to try again."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import transaction
+from django.utils import timezone
+
+from sessions_app.models import Ask, AskState, Turn, TurnState
+from sessions_app.services.retries import next_try
+from tasks.choices import Needs, RunPhaseState, RunState
+from tasks.models import PhaseRun
+from tasks.services.moves import RUNNING, Card, lock, show
+
+LOST = "Nobody can say how far the agent came: its server lost the session."
+STOPPING = Card(RunState.RUNNING, reason="Stopping.")
+# Why something is tried again later, in two or three words.
+WAITS = {
+    "rate_limited": "Rate limit",
+    "provider_error": "The model provider failed",
+    "server_unreachable": "The agent server was away",
+    "stalled": "No sign of life",
+}
+
+
+def refresh_card(turn_id: uuid.UUID | str) -> bool:
+    """Let the card of the turn's run show how things are; whether anything changed. Idempotent.
+
+    A run that is not running any more shows its own end.
+    """
+    found = PhaseRun.objects.filter(turn_id=turn_id, state=RunPhaseState.RUNNING).only("pk", "task_id").first()
+    if found is None:
+        return False
+    with transaction.atomic():
+        task = lock(found.task_id)
+        run = PhaseRun.objects.select_related("turn").filter(pk=found.pk, state=RunPhaseState.RUNNING).first()
+        if run is None or run.turn is None or run.turn.state == TurnState.SETTLED:
+            return False  # `advance` draws the conclusion
+        card = STOPPING if run.stop_requested_at else card_of(run.turn)
+        if card == Card(task.run_state, task.needs, task.reason, task.error_code):
+            return False
+        show(task, card, run=run)
+    return True
+
+
+def card_of(turn: Turn) -> Card:
+    """The card of an unsettled turn."""
+    waiting = list(Ask.objects.filter(turn=turn, state=AskState.PENDING).order_by("created_at")[:2])
+    if waiting:
+        more = " There is more than that." if len(waiting) > 1 else ""
+        return Card(RunState.WAITING, Needs.ANSWER, f"{waiting[0].asker}: {waiting[0].title}.{more}")
+    if turn.state == TurnState.UNKNOWN:
+        return Card(RunState.WAITING, Needs.UNKNOWN, LOST, "session_lost")
+    at = next_try(turn)
+    if at is not None:
+        why = WAITS.get(turn.retry_code, "The model provider asks to wait")
+        return Card(RunState.RUNNING, reason=f"{why}: next try at {timezone.localtime(at):%H:%M:%S}")
+    return RUNNING
