@@ -328,6 +328,15 @@ class AgentBackend(Protocol):
         text, states and asks are not durable: they are not replayed.
         """
 
+    def warm(self, directory: str) -> None:
+        """Let the server load what it needs for work in `directory`, so that a first prompt there is answered sooner.
+
+        Returns when it has, or after a moment: then the server goes on loading.
+        """
+
+    def archive_session(self, session: str) -> None:
+        """Put away a session whose directory goes. Harmless when it is unknown or was put away before."""
+
     def dispose_directory(self, directory: str) -> None:
         """Let the server free what it holds for `directory`; what runs there is aborted."""
 

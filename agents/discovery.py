@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -11,18 +12,29 @@ from pathlib import Path
 from studio.env import BASE_DIR
 from studio.kernel.errors import StudioError
 
+# Before 1.18.33 nothing here was tried; a later series may speak differently, and its events would be misread.
 SERIES, OLDEST_PATCH = (1, 18), 33
+WANTED = f"{'.'.join(str(part) for part in (*SERIES, OLDEST_PATCH))} and later of that series"
 VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)\b")
 VERSION_SECONDS = 20.0
 REMEDY = (
-    "Run `npm ci` in the studio's folder to fetch the version it is made for, or set OPENCODE_BIN to such a binary."
+    f"Run `cd {shlex.quote(str(BASE_DIR))} && npm ci` to fetch the version that the studio is made for, "
+    "or set OPENCODE_BIN to such a binary."
 )
+
+_known: dict[tuple[str, int, int], str] = {}  # (path, changed, size) -> version, so that looking again costs nothing
 
 
 class BinaryMissingError(StudioError):
-    """No OpenCode binary that the studio can work with; the message says how to get one."""
+    """No OpenCode binary that the studio can work with; the message says what was found, and how to get one."""
 
-    code = "opencode_missing"
+    code = "binary_missing"
+
+
+class BinaryUnsupportedError(BinaryMissingError):
+    """There is a binary, but of a version that the studio does not work with."""
+
+    code = "binary_unsupported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ def find_binary(named: str | None = None) -> Binary:
     A binary on PATH of another version is passed over. Raises BinaryMissingError with the remedy.
     """
     if named is None:
-        from django.conf import settings  # the launcher passes the name, and runs without Django
+        from django.conf import settings  # the launcher and the supervisor pass the name, and run without Django
 
         named = settings.OPENCODE_BIN
     if named:
@@ -47,28 +59,42 @@ def find_binary(named: str | None = None) -> Binary:
         if path is None:
             raise BinaryMissingError(f"OPENCODE_BIN names {named}, which cannot be run. {REMEDY}")
         return _checked(Path(path))
-    seen: list[str] = []
+    seen: list[BinaryMissingError] = []
     for candidate in (shutil.which("opencode"), shutil.which(str(BASE_DIR / "node_modules" / ".bin" / "opencode"))):
         if candidate:
             try:
                 return _checked(Path(candidate))
             except BinaryMissingError as error:
-                seen.append(error.message)
-    raise BinaryMissingError(" ".join([*seen, "OpenCode was not found.", REMEDY]))
+                seen.append(error)
+    raise seen[-1] if seen else BinaryMissingError(f"OpenCode was not found. {REMEDY}")
+
+
+def unsupported(version: str) -> str:
+    """Why the studio does not work with OpenCode `version`; empty when it does."""
+    match = VERSION.search(version)
+    if not match:
+        return "it does not tell its version"
+    major, minor, patch = (int(part) for part in match.groups())
+    if (major, minor) == SERIES and patch >= OLDEST_PATCH:
+        return ""
+    old = "too old" if (major, minor, patch) < (*SERIES, OLDEST_PATCH) else "newer than the studio knows"
+    return f"version {match[0]} is {old}: the studio works with {WANTED}"
 
 
 def _checked(path: Path) -> Binary:
-    version = _version(path)
-    match = VERSION.search(version)
-    if not match:
-        raise BinaryMissingError(f"{path} did not tell its version.")
-    major, minor, patch = (int(part) for part in match.groups())
-    if (major, minor) != SERIES or patch < OLDEST_PATCH:
-        wanted = ".".join(str(part) for part in (*SERIES, OLDEST_PATCH))
-        raise BinaryMissingError(
-            f"{path} is version {match[0]}; the studio works with {wanted} and later of that series."
-        )
-    return Binary(path=path, version=match[0])
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BinaryMissingError(f"{path} cannot be run ({type(error).__name__}). {REMEDY}") from error
+    key = (str(path), found.st_mtime_ns, found.st_size)
+    if key not in _known:
+        _known[key] = _version(path)
+    said = _known[key]
+    reason = unsupported(said)
+    if reason:
+        raise BinaryUnsupportedError(f"OpenCode cannot be used: {path}, {reason}. {REMEDY}")
+    match = VERSION.search(said)
+    return Binary(path=path, version=match[0] if match else said)
 
 
 def _version(path: Path) -> str:
@@ -83,5 +109,5 @@ def _version(path: Path) -> str:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BinaryMissingError(f"{path} cannot be run ({type(error).__name__}).") from error
+        raise BinaryMissingError(f"{path} cannot be run ({type(error).__name__}). {REMEDY}") from error
     return answer.stdout[:200]

@@ -10,11 +10,29 @@ from studio.kernel.ids import new_id
 
 
 class ServerState(models.TextChoices):
-    """What is known of a server; `down` keeps the reason in `error`."""
+    """What is known of a server; `down` keeps the reason in `error`.
+
+    `recycling`: idle and grown too large, so it takes nothing new until a fresh process is there.
+    """
 
     STARTING = "starting"
     READY = "ready"
+    RECYCLING = "recycling"
     DOWN = "down"
+
+
+class ServerTrouble(models.TextChoices):
+    """What a person has to do something about. Agents' supervisor and client name them by value."""
+
+    BINARY_MISSING = "binary_missing", "OpenCode is missing"
+    BINARY_UNSUPPORTED = "binary_unsupported", "OpenCode is of another version"
+    CRASHING = "crashing", "It ends again and again"
+    UNREACHABLE = "unreachable", "It does not answer"
+    PASSWORD_REFUSED = "password_refused", "It refuses the password"
+    CERTIFICATE = "certificate", "Its certificate is not trusted"
+    NOT_OPENCODE = "not_opencode", "Something else answers there"
+    UNSUPPORTED_VERSION = "unsupported_version", "It is of another version"
+    SECRET_UNREADABLE = "secret_unreadable", "Its stored password cannot be read"
 
 
 class AgentServer(Claimable):
@@ -30,6 +48,12 @@ class AgentServer(Claimable):
     state = models.CharField(max_length=16, choices=ServerState, default=ServerState.STARTING)
     version = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
+    trouble = models.CharField(max_length=40, choices=ServerTrouble, blank=True)
+    ca_pem = models.TextField(
+        blank=True,
+        verbose_name="certificate authority",
+        help_text="PEM, for a server whose certificate is not signed by an authority that this system trusts.",
+    )
     # No usable provider: the studio's practice model answers, and every page says so.
     practice = models.BooleanField(default=False)
     default_model = models.CharField(max_length=200, blank=True, help_text="provider/model")
@@ -39,10 +63,36 @@ class AgentServer(Claimable):
     # Changes at each start of the server process: what was running before it has died.
     boot = models.CharField(max_length=64, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)
+    # Of a managed server, as its supervisor tells. A good run takes the deaths back to none.
+    started_at = models.DateTimeField(null=True, blank=True)
+    memory_mb = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveIntegerField(default=0, help_text="How often it has ended in a row.")
+    crash = models.TextField(blank=True, help_text="How it ended last, and what it said before.")
+    crashed_at = models.DateTimeField(null=True, blank=True)
+    next_start_at = models.DateTimeField(null=True, blank=True)
+    recycle_boot = models.CharField(max_length=64, blank=True, help_text="The process that is to be replaced.")
+    recycle_asked_at = models.DateTimeField(null=True, blank=True)
+    recycled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         return self.name
+
+
+class LoadedDirectory(models.Model):
+    """A directory for which a server keeps something in memory. Rows of an earlier `boot` mean nothing any more."""
+
+    server = models.ForeignKey(AgentServer, on_delete=models.CASCADE, related_name="directories")
+    directory = models.CharField(max_length=1000)
+    boot = models.CharField(max_length=64, blank=True)
+    used_at = models.DateTimeField()
+    leaving_at = models.DateTimeField(null=True, blank=True, help_text="When the server was to let go of it.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["server", "directory"], name="loaded_directory_once")]
+
+    def __str__(self) -> str:
+        return self.directory
 
 
 class ModelCatalog(models.Model):

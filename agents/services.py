@@ -8,15 +8,17 @@ from threading import Lock
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F
 
 from agents.backend import AgentBackend, Catalog, Health
+from agents.discovery import unsupported
 from agents.endpoint import Endpoint, read_endpoint
-from agents.models import AgentProfile, AgentRole, AgentServer, ModelCatalog, ServerState
+from agents.models import AgentProfile, AgentRole, AgentServer, ModelCatalog, ServerState, ServerTrouble
 from agents.opencode.backend import OpenCodeBackend
 from agents.opencode.client import OpenCodeClient
 from agents.roles import agent_name
+from agents.supervision import ERROR_LIMIT, MANAGED_NAME, note_supervisor, still_the_old_one
 from studio.kernel.clock import now
 from studio.kernel.errors import StudioError, Upstream
 from studio.kernel.secretbox import seal, unseal
@@ -25,12 +27,10 @@ from studio.queue import Names, enqueue
 
 log = structlog.get_logger(__name__)
 
-MANAGED_NAME = "local"
 EXTERNAL_NAME = "external"  # the server that OPENCODE_URL names
-ERROR_LIMIT = 1_000
 TOOLS_PATH = "/mcp"
 
-Access = tuple[str, str, str, str]  # url, user name, password, boot
+Access = tuple[str, str, str, str, str]  # url, user name, password, boot, certificate authority
 
 _backends: dict[uuid.UUID, tuple[int, Access, OpenCodeBackend]] = {}
 _backends_lock = Lock()
@@ -44,14 +44,19 @@ def backend_for(server: AgentServer) -> AgentBackend:
     """
     access = _access(server)
     if not access[0]:
-        raise Upstream("The agent server has not started yet.", code="server_unreachable", transient=True)
+        raise Upstream(
+            "The agent server has not started yet.",
+            code="server_unreachable",
+            transient=True,
+            detail={"trouble": ""},
+        )
     with _backends_lock:
         known = _backends.get(server.pk)
         if known and known[:2] == (os.getpid(), access):
             return known[2]
-        url, username, password, boot = access
+        url, username, password, boot, ca_pem = access
         backend = OpenCodeBackend(
-            OpenCodeClient(url, username, password),
+            OpenCodeClient(url, username, password, ca_pem=ca_pem),
             boot=boot,
             tools_url=f"{settings.STUDIO_INTERNAL_URL}{TOOLS_PATH}",
             practice_only=settings.OPENCODE_PRACTICE,
@@ -63,8 +68,8 @@ def backend_for(server: AgentServer) -> AgentBackend:
 def _access(server: AgentServer) -> Access:
     endpoint = read_endpoint(settings.DATA) if server.managed else None
     if endpoint:
-        return endpoint.url, endpoint.username, endpoint.password, endpoint.boot
-    return server.url, server.username, unseal(server.sealed_password), server.boot
+        return endpoint.url, endpoint.username, endpoint.password, endpoint.boot, ""
+    return server.url, server.username, unseal(server.sealed_password), server.boot, server.ca_pem
 
 
 def ensure_servers() -> AgentServer:
@@ -78,28 +83,40 @@ def ensure_servers() -> AgentServer:
         AgentServer.objects.filter(name=other, enabled=True).update(enabled=False)
         server, created = AgentServer.objects.get_or_create(name=name, defaults={"managed": not external})
         if external:
-            access = (settings.OPENCODE_URL, settings.OPENCODE_USERNAME, settings.OPENCODE_PASSWORD, "")
+            access = (
+                settings.OPENCODE_URL,
+                settings.OPENCODE_USERNAME,
+                settings.OPENCODE_PASSWORD,
+                "",
+                settings.OPENCODE_CA,
+            )
         else:
             access = _endpoint_access(server, read_endpoint(settings.DATA))
         if created or not server.enabled or access != _stored_access(server):
-            server.url, server.username, password, server.boot = access
+            server.url, server.username, password, server.boot, server.ca_pem = access
             server.sealed_password = seal(password)
             server.managed, server.enabled = not external, True
-            server.save(update_fields=["url", "username", "sealed_password", "boot", "managed", "enabled"])
+            server.save(update_fields=["url", "username", "sealed_password", "boot", "ca_pem", "managed", "enabled"])
     return server
 
 
 def _stored_access(server: AgentServer) -> Access:
     try:
-        return server.url, server.username, unseal(server.sealed_password), server.boot
+        return server.url, server.username, unseal(server.sealed_password), server.boot, server.ca_pem
     except StudioError:
-        return server.url, server.username, "", server.boot  # sealed under another SECRET_KEY: it is written anew
+        return (
+            server.url,
+            server.username,
+            "",
+            server.boot,
+            server.ca_pem,
+        )  # sealed under another SECRET_KEY: it is written anew
 
 
 def _endpoint_access(server: AgentServer, endpoint: Endpoint | None) -> Access:
     if endpoint is None:
         return _stored_access(server)
-    return endpoint.url, endpoint.username, endpoint.password, endpoint.boot
+    return endpoint.url, endpoint.username, endpoint.password, endpoint.boot, ""
 
 
 def sync_server(server_id: uuid.UUID | str) -> bool:
@@ -109,14 +126,27 @@ def sync_server(server_id: uuid.UUID | str) -> bool:
         return False
     if server.managed and server.name == MANAGED_NAME and not settings.OPENCODE_URL:
         server = ensure_servers()
+    if not note_supervisor(server) or AgentServer.objects.filter(still_the_old_one(), pk=server.pk).exists():
+        return False
     try:
         backend = backend_for(server)
-        health, catalog = backend.health(), backend.catalog()
+        health = backend.health()
+        reason = unsupported(health.version)
+        if reason:
+            mark_down(server, f"The agent server cannot be used: {reason}.", ServerTrouble.UNSUPPORTED_VERSION)
+            return False
+        catalog = backend.catalog()
     except StudioError as error:
-        mark_down(server, error.message)
+        mark_down(server, error.message, _trouble(error))
         return False
     _write_catalog(server, health, catalog)
     return True
+
+
+def _trouble(error: StudioError) -> str:
+    if error.code == ServerTrouble.SECRET_UNREADABLE:
+        return ServerTrouble.SECRET_UNREADABLE
+    return str(error.detail.get("trouble", ServerTrouble.UNREACHABLE))
 
 
 def _write_catalog(server: AgentServer, health: Health, catalog: Catalog) -> None:
@@ -135,14 +165,19 @@ def _write_catalog(server: AgentServer, health: Health, catalog: Catalog) -> Non
         for model in catalog.models
     ]
     with transaction.atomic():
-        was_ready = AgentServer.objects.filter(pk=server.pk, state=ServerState.READY).exists()
-        AgentServer.objects.filter(pk=server.pk).update(
+        current = AgentServer.objects.filter(pk=server.pk).exclude(still_the_old_one())
+        state = current.values_list("state", flat=True).first()
+        if state is None:
+            return  # it was chosen to be replaced while it answered
+        current.update(
             state=ServerState.READY,
             version=cut(health.version, 40),
             error="",
+            trouble="",
             practice=catalog.practice,
             default_model=cut(catalog.default, 200, ""),
             seen_at=at,
+            **({"recycle_boot": "", "recycle_asked_at": None, "recycled_at": at} if state == "recycling" else {}),
         )
         ModelCatalog.objects.bulk_create(
             {(row.provider, row.model): row for row in rows}.values(),
@@ -152,46 +187,21 @@ def _write_catalog(server: AgentServer, health: Health, catalog: Catalog) -> Non
             batch_size=200,
         )
         ModelCatalog.objects.filter(server=server, seen_at__lt=at).delete()
-        if not was_ready:
+        if state != ServerState.READY:
             log.info("server_ready", server=server.name, version=health.version, practice=catalog.practice)
             enqueue(Names.SCHEDULE_RUNS)  # what waited for a server may start
+            enqueue(Names.SWEEP_SESSIONS)  # and turns that were put off go on
 
 
-def mark_down(server: AgentServer, error: str) -> None:
+def mark_down(server: AgentServer, error: str, trouble: str = "") -> None:
     """Write down that the server does not answer, and why."""
     message = cut(clean(error), ERROR_LIMIT)
     if (
         AgentServer.objects.filter(pk=server.pk)
-        .exclude(state=ServerState.DOWN, error=message)
-        .update(state=ServerState.DOWN, error=message)
+        .exclude(state=ServerState.DOWN, error=message, trouble=trouble)
+        .update(state=ServerState.DOWN, error=message, trouble=trouble)
     ):
         log.warning("server_down", server=server.name, error=message)
-
-
-def managed_server_starting() -> None:
-    """The managed server is about to start: nothing may be sent to where it was before. Syncs repair what fails here."""
-    try:
-        AgentServer.objects.filter(pk=ensure_servers().pk, managed=True).update(state=ServerState.STARTING, error="")
-    except DatabaseError as error:
-        log.warning("start_not_noted", error=str(error))
-
-
-def managed_server_ready() -> None:
-    """The managed server has written its endpoint file: make it known. The next sync repairs what fails here."""
-    try:
-        sync_server(ensure_servers().pk)
-    except DatabaseError as error:
-        log.warning("ready_not_noted", error=str(error))
-
-
-def managed_server_down(reason: str) -> None:
-    """The managed server has ended. The next sync repairs what fails here."""
-    try:
-        server = AgentServer.objects.filter(name=MANAGED_NAME).first()
-        if server:
-            mark_down(server, reason)
-    except DatabaseError as error:
-        log.warning("down_not_noted", error=str(error))
 
 
 def ensure_profiles() -> None:

@@ -1,48 +1,58 @@
-"""The managed server's process: started, announced when it answers, watched, and ended without leftovers.
+"""Keeps the managed server running: started, announced when it answers, watched, restarted, replaced, ended. Without Django.
 
-Nothing here restarts the server: when it dies this process ends, and whoever supervises this process starts it again.
+The practice model lives in this process, so it stays while the server is restarted. What happens is told through files
+(agents/endpoint.py): a database that is locked or gone delays no restart.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-import secrets
-import signal
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import psutil
-import structlog
-
-from agents.endpoint import Endpoint, remove_endpoint, write_endpoint
-from agents.environment import MARK
-from agents.opencode.client import OpenCodeClient
-from agents.opencode.config import (
-    PROVIDER_TIMEOUT_MS,
-    ServerFolder,
-    build_config,
-    build_environment,
-    copy_login,
-    find_user_setup,
-    write_shell,
+from agents.discovery import Binary, BinaryMissingError
+from agents.endpoint import (
+    Status,
+    SupervisorState,
+    read_status,
+    recycle_asked,
+    remove_endpoint,
+    write_endpoint,
+    write_status,
 )
+from agents.identity import mark_process
+from agents.leftovers import end_leftovers
 from agents.practice.server import PracticeServer
+from agents.server_process import LOOK_SECONDS, READY_SECONDS, ServerProcess, Setup, ended_how
 from studio.kernel.errors import StudioError
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "AlreadyRunningError",
+    "ServerProcess",
+    "Setup",
+    "Supervisor",
+    "end_leftovers",
+    "pause_before",
+    "practice_log",
+]
 
-USERNAME = "opencode"
-READY_SECONDS = 60.0
-DISPOSE_SECONDS = 3.0
-STOP_SECONDS = 3.0
-LOOK_SECONDS = 0.1
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
+GOOD_RUN_SECONDS = 120.0  # after this long the deaths before are forgotten
+BINARY_SECONDS = 3.0  # between two looks for a binary
+PORT_TRIES = 5
+RECYCLE_SECONDS = 0.5  # between two looks for the question for a fresh process
+MEASURE_SECONDS = 5.0
+HEALTH_SECONDS = 10.0
+SILENT_SECONDS = 90.0  # a server that answers nothing for this long hangs
 PRACTICE_LOG_LIMIT = 5 * 1024 * 1024  # bytes
 
 
@@ -52,142 +62,178 @@ class AlreadyRunningError(StudioError):
     code = "already_running"
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a managed server is started with."""
+class ServerDiedError(StudioError):
+    """The server has ended, or might as well have; with what it said last."""
 
-    binary: Path
-    data: Path  # the studio's data folder
-    environ: Mapping[str, str]
-    pass_env: list[str] = field(default_factory=list)
-    practice_only: bool = False
-    provider_timeout_ms: int = PROVIDER_TIMEOUT_MS
+    code = "server_died"
 
-    @property
-    def folder(self) -> ServerFolder:
-        """The server's part of the data folder."""
-        return ServerFolder(self.data / "opencode")
+    def __init__(self, message: str, output: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.output = output
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """Whom to tell what becomes of the server."""
-
-    starting: Callable[[], None]
-    ready: Callable[[], None]  # it answers, and its endpoint file is written
-    down: Callable[[str], None]  # with the reason
+def pause_before(crashes: int) -> float:
+    """Seconds before the next start, after so many deaths in a row: none after the first, then doubling."""
+    return 0.0 if crashes < 2 else min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(crashes - 2, 20))
 
 
-class ServerProcess:
-    """One run of `opencode serve` on a free loopback port, with a password of its own."""
+class Supervisor:
+    """Runs the server of one data folder until `stop` is set; whatever fails meanwhile is tried again for ever."""
 
-    def __init__(self, setup: Setup, practice_url: str) -> None:
+    def __init__(self, setup: Setup, stop: threading.Event, find: Callable[[], Binary]) -> None:
         self.setup = setup
-        self._process = self._start(practice_url, _free_port())
+        self.stop = stop
+        self.find = find
+        self.status = Status(state="starting", supervisor=mark_process())
+        self._server: ServerProcess | None = None
 
-    def _start(self, practice_url: str, port: int) -> subprocess.Popen[bytes]:
-        setup, folder = self.setup, self.setup.folder
-        folder.prepare()
-        user = find_user_setup(setup.environ)
-        copy_login(user, folder)
-        password = secrets.token_urlsafe(32)
-        config = build_config(
-            user=user,
-            shell=write_shell(folder, setup.environ, setup.pass_env),
-            practice_url=practice_url,
-            practice_only=setup.practice_only,
-            provider_timeout_ms=setup.provider_timeout_ms,
-        )
-        environment = build_environment(
-            environ=setup.environ,
-            pass_env=setup.pass_env,
-            user=user,
-            folder=folder,
-            config=config,
-            username=USERNAME,
-            password=password,
-        )
-        process = subprocess.Popen(
-            [str(setup.binary), "serve", "--hostname", "127.0.0.1", "--port", str(port)],
-            cwd=folder.working_directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal must not end it before its turns are ended in order
-        )
-        self.endpoint = Endpoint(
-            url=f"http://127.0.0.1:{port}",
-            username=USERNAME,
-            password=password,
-            pid=process.pid,
-            boot=secrets.token_hex(8),
-        )
-        self.client = OpenCodeClient(self.endpoint.url, USERNAME, password)
-        return process
-
-    def exit_code(self) -> int | None:
-        """The code with which the server has ended; None while it runs."""
-        return self._process.poll()
-
-    def wait_ready(self, stop: threading.Event) -> bool:
-        """Wait until the server answers; False when it ended, when `stop` was set, or after READY_SECONDS."""
-        end = time.monotonic() + READY_SECONDS
-        while time.monotonic() < end and self.exit_code() is None and not stop.wait(LOOK_SECONDS):
-            with suppress(StudioError):
-                self.client.get("/global/health", timeout=2)
-                return True
-        return False
-
-    def stop(self) -> None:
-        """End the server in order: first its turns and their commands, then itself. Idempotent."""
-        if self.exit_code() is None:
-            with suppress(StudioError):
-                self.client.post("/global/dispose", timeout=DISPOSE_SECONDS)
-            self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def supervise(setup: Setup, stop: threading.Event, hooks: Hooks) -> int:
-    """Run a server until `stop` is set (0) or it ends by itself (1).
-
-    Raises AlreadyRunningError when another process does this for the same data folder.
-    """
-    with _exclusive(setup.data / "run" / "agentserver.lock"):
-        remove_endpoint(setup.data)
-        hooks.starting()
-        end_leftovers(setup.folder)
-        with PracticeServer(log=practice_log(setup.data)) as practice:
-            server = ServerProcess(setup, practice.url)
+    def run(self) -> None:
+        """Raises AlreadyRunningError when another process does this for the same data folder."""
+        with _exclusive(self.setup.data / "run" / "agentserver.lock"):
+            self._remember_crashes()
+            remove_endpoint(self.setup.data)
+            self._tell("starting")
+            end_leftovers(self.setup.folder)
             try:
-                return _run(server, stop, hooks)
+                with PracticeServer(log=practice_log(self.setup.data)) as practice:
+                    while not self.stop.is_set():
+                        self._run_once(practice.url)
             finally:
-                remove_endpoint(setup.data)
-                server.stop()
-                end_leftovers(setup.folder)
+                remove_endpoint(self.setup.data)
+                self._tell("stopped", message="The agent server was stopped.", memory_mb=0, next_start_at=0.0)
 
+    def _remember_crashes(self) -> None:
+        """A supervisor that was killed and started again goes on counting."""
+        before = read_status(self.setup.data)
+        if before and before.state != "stopped":
+            self.status = replace(
+                self.status,
+                crashes=before.crashes,
+                crash=before.crash,
+                output=before.output,
+                crashed_at=before.crashed_at,
+            )
 
-def _run(server: ServerProcess, stop: threading.Event, hooks: Hooks) -> int:
-    if server.wait_ready(stop):
-        write_endpoint(server.setup.data, server.endpoint)
-        log.info("agent_server_ready", url=server.endpoint.url, pid=server.endpoint.pid)
-        hooks.ready()
-        while not stop.wait(LOOK_SECONDS):
-            if server.exit_code() is not None:
+    def _tell(self, state: SupervisorState, **fields: Any) -> None:
+        self.status = replace(self.status, state=state, **{"trouble": "", "message": "", **fields})
+        try:
+            write_status(self.setup.data, self.status)
+        except OSError as error:
+            log.warning("The status file cannot be written: %s", error)
+
+    def _run_once(self, practice_url: str) -> None:
+        """One server from its start to its end, and the pause after that."""
+        binary = self._wait_for_binary()
+        if binary is None:
+            return
+        self._tell("starting", next_start_at=0.0)
+        try:
+            server = self._start(replace(self.setup, binary=binary.path), practice_url)
+            if server is not None:
+                self._announce(server)
+                self._follow(server)
+        except ServerDiedError as death:
+            self._tell_death(death)
+        finally:
+            remove_endpoint(self.setup.data)
+            self._end()
+        if self.status.state == "waiting":
+            self.stop.wait(max(0.0, self.status.next_start_at - time.time()))
+
+    def _wait_for_binary(self) -> Binary | None:
+        """The binary, as soon as there is one; None when this is to end."""
+        said = ""
+        while not self.stop.is_set():
+            try:
+                return self.find()
+            except BinaryMissingError as error:
+                if error.message != said:
+                    said = error.message
+                    log.error("%s", said)
+                    self._tell("missing", trouble=error.code, message=said, memory_mb=0, next_start_at=0.0)
+            self.stop.wait(BINARY_SECONDS)
+        return None
+
+    def _start(self, setup: Setup, practice_url: str) -> ServerProcess | None:
+        """A server that answers; None when this is to end. Raises ServerDiedError."""
+        for _ in range(PORT_TRIES):
+            try:
+                server = self._server = ServerProcess(setup, practice_url)
+            except OSError as error:
+                raise ServerDiedError(f"OpenCode cannot be started: {error.strerror or error}.") from error
+            if server.wait_ready(self.stop):
+                return server
+            if self.stop.is_set():
+                return None
+            if not server.lost_its_port():
                 break
-    remove_endpoint(server.setup.data)
-    if stop.is_set():
-        hooks.down("The agent server was stopped.")
-        return 0
-    code = server.exit_code()
-    reason = (
-        f"The agent server ended (exit code {code})." if code is not None else "The agent server did not get ready."
-    )
-    log.error("agent_server_down", reason=reason)
-    hooks.down(reason)
-    return 1
+            log.warning("Another program took port %s first: trying another one.", server.port)
+            server.stop()
+        code = server.exit_code()
+        reason = ended_how(code) if code is not None else f"OpenCode did not answer within {READY_SECONDS:.0f} s."
+        raise ServerDiedError(reason, server.last_lines())
+
+    def _end(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+            end_leftovers(self.setup.folder)
+
+    def _announce(self, server: ServerProcess) -> None:
+        write_endpoint(self.setup.data, server.endpoint)
+        recycle_asked(self.setup.data)  # an old question was about an old process
+        log.info("The agent server is ready at %s, process %s.", server.endpoint.url, server.endpoint.process.pid)
+        boot = server.endpoint.boot
+        self._tell("ready", boot=boot, started_at=time.time(), memory_mb=server.memory_mb(), next_start_at=0.0)
+
+    def _follow(self, server: ServerProcess) -> None:
+        """Watch a server that answers, until it is to end. Raises ServerDiedError."""
+        began = heard = time.monotonic()
+        next_look, next_measure, next_health = began, began + MEASURE_SECONDS, began + HEALTH_SECONDS
+        while not self.stop.wait(LOOK_SECONDS):
+            at = time.monotonic()
+            code = server.exit_code()
+            if code is not None:
+                raise ServerDiedError(ended_how(code), server.last_lines())
+            if at >= next_look:
+                next_look = at + RECYCLE_SECONDS
+                if recycle_asked(self.setup.data) == server.endpoint.boot:
+                    log.info("The agent server is replaced by a fresh process: it held %s MB.", self.status.memory_mb)
+                    self._tell("recycling")
+                    return
+            if at >= next_measure:
+                next_measure = at + MEASURE_SECONDS
+                self._measure(server, good=at - began > GOOD_RUN_SECONDS)
+            if at >= next_health:
+                heard = at if server.answers() else heard
+                next_health = time.monotonic() + HEALTH_SECONDS
+                if at - heard > SILENT_SECONDS:
+                    raise ServerDiedError(f"OpenCode answered nothing for {SILENT_SECONDS:.0f} s.", server.last_lines())
+
+    def _measure(self, server: ServerProcess, *, good: bool) -> None:
+        fields: dict[str, Any] = {"memory_mb": server.memory_mb()}
+        if good and self.status.crashes:
+            fields |= {"crashes": 0, "crash": "", "output": (), "crashed_at": 0.0}
+        if any(getattr(self.status, name) != value for name, value in fields.items()):
+            self._tell("ready", **fields)
+
+    def _tell_death(self, death: ServerDiedError) -> None:
+        """Say how the server died, and when the next start is."""
+        crashes = self.status.crashes + 1
+        pause = pause_before(crashes)
+        at = time.time()
+        log.error("%s Started again in %.0f s; it has now ended %s times in a row.", death.message, pause, crashes)
+        self._tell(
+            "waiting",
+            trouble="crashing" if crashes > 1 else "",
+            message=death.message if crashes == 1 else f"{death.message} It has ended {crashes} times in a row.",
+            memory_mb=0,
+            crashes=crashes,
+            crash=death.message,
+            output=death.output,
+            crashed_at=at,
+            next_start_at=at + pause,
+        )
 
 
 def practice_log(data: Path) -> Path:
@@ -197,37 +243,6 @@ def practice_log(data: Path) -> Path:
     if path.exists() and path.stat().st_size > PRACTICE_LOG_LIMIT:
         path.unlink()
     return path
-
-
-def end_leftovers(folder: ServerFolder) -> int:
-    """End what a former server of this folder left running, and the commands of its agents; how many processes.
-
-    They are known by the mark in their environment, so nothing else is ever touched.
-    """
-    found = list(_marked(folder))
-    for process in found:
-        _send(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(found, timeout=STOP_SECONDS)
-    for process in alive:
-        _send(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=STOP_SECONDS)
-    if found:
-        log.warning("leftovers_ended", count=len(found))
-    return len(found)
-
-
-def _marked(folder: ServerFolder) -> Iterator[psutil.Process]:
-    own = psutil.Process()
-    spared = {own.pid, *(parent.pid for parent in own.parents())}
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.pid not in spared and process.environ().get(MARK) == str(folder.root):
-                yield process
-
-
-def _send(process: psutil.Process, number: int) -> None:
-    with suppress(psutil.Error):
-        process.send_signal(number)
 
 
 @contextmanager
@@ -243,10 +258,3 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -6,7 +6,18 @@ from celery import shared_task
 from django.db import transaction
 
 from sessions_app.services import abort as aborting
-from sessions_app.services import ask_timeouts, asks, budgets, commands, follow_up, pause, steer, stopping
+from sessions_app.services import (
+    ask_timeouts,
+    asks,
+    budgets,
+    commands,
+    disposal,
+    follow_up,
+    pause,
+    steer,
+    stopping,
+    warming,
+)
 from sessions_app.services import dispatch as dispatching
 from sessions_app.services import reconcile as reconciling
 from sessions_app.services import sweep as sweeping
@@ -68,12 +79,6 @@ def reconsider_budgets() -> None:
     budgets.reconsider()
 
 
-@shared_task(name=Names.DELIVER_COMMAND)
-def deliver_command(command_id: str) -> None:
-    """Tell a session that a command which its agent started has ended."""
-    commands.deliver(command_id)
-
-
 @shared_task(name=Names.DELIVER_ANSWER)
 def deliver_answer(ask_id: str) -> None:
     """Send a person's answer to the agent that waits for it."""
@@ -84,6 +89,30 @@ def deliver_answer(ask_id: str) -> None:
 def reconsider_asks(project_id: str) -> None:
     """Answer what waits in a project and a rule decides by now."""
     asks.reconsider(project_id)
+
+
+@shared_task(name=Names.DELIVER_COMMAND)
+def deliver_command(command_id: str) -> None:
+    """Tell a session that a command which its agent started has ended."""
+    commands.deliver(command_id)
+
+
+@shared_task(name=Names.WARM_WORKSPACE)
+def warm_workspace(server_id: str, workspace_id: str) -> None:
+    """Let a server load a workspace in which a turn is about to begin."""
+    warming.warm_workspace(server_id, workspace_id)
+
+
+@shared_task(name=Names.DISPOSE_DIRECTORY)
+def dispose_directory(loaded_id: str) -> None:
+    """Let a server forget a directory that nobody works in."""
+    disposal.dispose_directory(loaded_id)
+
+
+@shared_task(name=Names.RELEASE_WORKSPACE)
+def release_workspace(workspace_id: str) -> None:
+    """Put away the sessions of a workspace that goes."""
+    disposal.release_workspace(workspace_id)
 
 
 @shared_task(name=Names.SWEEP_SESSIONS)

@@ -37,9 +37,12 @@ STUDIO_SAMPLE_ROOT = DATA / "sample"
 OPENCODE_URL = env.str("OPENCODE_URL", default="").rstrip("/")
 OPENCODE_USERNAME = env.str("OPENCODE_USERNAME", default="opencode")
 OPENCODE_PASSWORD = secret("OPENCODE_PASSWORD")
+OPENCODE_CA = secret("OPENCODE_CA")  # PEM, when the external server's certificate is signed by an authority of your own
 OPENCODE_BIN = env.str("OPENCODE_BIN", default="")
 OPENCODE_PASS_ENV = env.list("OPENCODE_PASS_ENV", default=[])
 OPENCODE_PRACTICE = env.bool("OPENCODE_PRACTICE", default=False)
+# Megabytes above which the managed server is replaced by a fresh process as soon as it is idle; 0: never.
+STUDIO_AGENT_MEMORY_MB = env.int("STUDIO_AGENT_MEMORY_MB", default=1500)
 # False (`manage.py up --no-agent`): no agent server belongs to this studio, so none is missed.
 STUDIO_AGENT = env.bool("STUDIO_AGENT", default=True)
 

@@ -8,6 +8,7 @@ from tasks.views import board, health, task
 
 urlpatterns = [
     path("health/", health.health, name="health"),
+    path("health/servers/", health.servers, name="server-notice"),
     path("projects/", board.projects, name="projects"),
     path("projects/<str:key>/", board.project, name="project"),
     path("projects/<str:key>/board/", board.board, name="board"),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import threading
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
+from agents.opencode.transport import VerifyingAdapter, is_loopback, tls_context, tls_problem
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.text import clean, cut
 
@@ -23,20 +21,32 @@ ANSWER_LIMIT = 64 * 1024 * 1024  # bytes
 PIECE = 64 * 1024
 
 
-def unreachable(message: str, *, transient: bool = True) -> Upstream:
-    """The error for a server that does not answer as it should."""
-    return Upstream(message, code="server_unreachable", transient=transient)
+def unreachable(message: str, *, transient: bool = True, trouble: str = "unreachable") -> Upstream:
+    """The error for a server that does not answer as it should; `trouble` is a value of agents.models.ServerTrouble."""
+    return Upstream(message, code="server_unreachable", transient=transient, detail={"trouble": trouble})
+
+
+class TimedOut(Upstream):
+    """The server did not answer in time; it may still be at work on the request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="server_unreachable", transient=True, detail={"trouble": "unreachable"})
 
 
 class OpenCodeClient:
-    """Requests to one server. Connections are kept, per process and thread."""
+    """Requests to one server, over http or https. Connections are kept, per process and thread.
 
-    def __init__(self, url: str, username: str, password: str) -> None:
+    Redirects are not followed, so the password goes to no other host. A certificate is always checked: against `ca_pem`
+    alone when it is given, else against what this system trusts.
+    """
+
+    def __init__(self, url: str, username: str, password: str, *, ca_pem: str = "") -> None:
         self.url = url.rstrip("/")
         self._auth = (username, password)
+        self._ca_pem = ca_pem
         self._local = threading.local()
         # A proxy from the environment is never right for a server on this machine.
-        self._trust_env = not _is_loopback(self.url)
+        self._trust_env = not is_loopback(self.url)
 
     def get(self, path: str, *, timeout: float = READ_SECONDS, **params: str | int) -> Any:
         """GET; the decoded JSON."""
@@ -78,7 +88,9 @@ class OpenCodeClient:
             try:
                 return json.loads(data), response.headers
             except (ValueError, RecursionError) as error:
-                raise unreachable(f"{self.url} did not answer like an OpenCode server.") from error
+                raise unreachable(
+                    f"{self.url} did not answer like an OpenCode server.", trouble="not_opencode"
+                ) from error
 
     def _send(
         self, method: str, path: str, params: dict[str, str | int], body: Any, timeout: float
@@ -96,7 +108,9 @@ class OpenCodeClient:
                     allow_redirects=False,
                 )
             except requests.Timeout as error:
-                raise unreachable(f"The agent server at {self.url} did not answer in time.") from error
+                raise TimedOut(f"The agent server at {self.url} did not answer in time.") from error
+            except requests.exceptions.SSLError as error:
+                raise unreachable(tls_problem(self.url, error), trouble="certificate") from error
             except requests.ConnectionError as error:
                 # A kept connection that the server has just closed: every request of ours may be sent again.
                 if last or not _was_open(error):
@@ -111,7 +125,8 @@ class OpenCodeClient:
             session = requests.Session()
             session.auth = self._auth
             session.trust_env = self._trust_env
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=4)
+            secure = self.url.startswith("https://")
+            adapter = VerifyingAdapter(tls_context(self._ca_pem) if secure else None)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             self._local.session, self._local.pid = session, os.getpid()
@@ -140,7 +155,13 @@ def _refused(status: int, body: bytes) -> NotFound | Upstream:
     if status == 404:
         return NotFound(message or "The agent server does not know this.")
     if status in (401, 403):
-        return unreachable("The agent server refused the studio's password.")
+        return unreachable("The agent server refused the studio's password.", trouble="password_refused")
+    if 300 <= status < 400:
+        return unreachable(
+            "The agent server sends the studio to another address, which is not followed. Enter that address itself.",
+            transient=False,
+            trouble="not_opencode",
+        )
     if status >= 500:
         return unreachable(f"The agent server failed (HTTP {status}). {message}".strip())
     return unreachable(f"The agent server refused the request (HTTP {status}). {message}".strip(), transient=False)
@@ -159,11 +180,3 @@ def _message(body: bytes) -> str:
 def _was_open(error: requests.ConnectionError) -> bool:
     """Whether the connection had been there: a refused one need not be tried again at once."""
     return "RemoteDisconnected" in repr(error) or "ConnectionResetError" in repr(error) or "BrokenPipe" in repr(error)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

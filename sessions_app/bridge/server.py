@@ -23,6 +23,7 @@ from sessions_app.bridge.reconciler import Reconciler
 from sessions_app.bridge.replay import Replay
 from sessions_app.bridge.watchdogs import Watchdogs
 from sessions_app.models import Turn, TurnState
+from sessions_app.services.recycling import tend_server
 from studio.kernel.claim import claim, release, release_dead, renew
 from studio.kernel.errors import StudioError
 from studio.kernel.faultpoints import reach
@@ -34,7 +35,7 @@ RENEW_SECONDS = 2.0
 BATCH_SECONDS = 0.02
 BATCH_ITEMS = 500
 TICK_SECONDS = 2.0
-RECONNECT_FIRST, RECONNECT_CAP = 0.25, 3.0  # seconds
+RECONNECT_FIRST, RECONNECT_CAP = 0.25, 1.0  # seconds
 
 
 class ServerBridge:
@@ -145,6 +146,7 @@ class ServerBridge:
 
     def _tick(self) -> None:
         """What must happen even when the stream is silent or lies."""
+        tend_server(self.server_id)
         self.watchdogs.watch()
         self.reconciler.tick()
         self.asks.tick()

@@ -16,10 +16,11 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
 from agents.backend import AgentBackend, LogEntry, Prompt
+from agents.directories import begin_use
 from agents.services import backend_for
 from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Delivery, InboxState, Turn, TurnOutcome, TurnState
-from sessions_app.services import clock
+from sessions_app.services import budgets, clock
 from sessions_app.services.policy import rules_for_server
 from sessions_app.services.retries import mark_unknown
 from sessions_app.services.settle import settle, settle_stopped
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 LEASE_SECONDS = 10
 GIVE_UP_TRIES = 45  # about ten minutes of them
 BACKOFF_CAP = 15.0  # seconds
+STAND_BACK_SECONDS = 1.0
 OCCUPIED_SECONDS = 2.0  # until a workspace in which another turn runs is looked at again
 
 
@@ -65,8 +67,11 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
         return
     if not fenced(Turn, turn.pk, epoch).update(state=TurnState.DISPATCHING, attempts=F("attempts") + 1):
         return
-    backend = backend_for(turn.session.server)
+    if not begin_use(turn.session.server, turn.session.directory):
+        _stand_back(turn, epoch)
+        return
     try:
+        backend = backend_for(turn.session.server)
         sent = _send(turn, epoch, backend)
     except NotFound as error:
         _lost(turn, epoch, error)
@@ -78,6 +83,17 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     else:
         if sent and not _mark_running(turn, epoch):
             _abort_if_stopped(turn, backend)
+
+
+def _stand_back(turn: Turn, epoch: int) -> None:
+    """The server is being replaced, or lets go of the directory: nothing was sent, and the try does not count."""
+    fenced(Turn, turn.pk, epoch).update(
+        state=turn.state,
+        attempts=turn.attempts,
+        next_try_at=later(STAND_BACK_SECONDS),
+        lease_owner="",
+        lease_until=None,
+    )
 
 
 def _occupied(turn: Turn) -> bool:

@@ -18,7 +18,7 @@ from sessions_app.models import (
     TurnOutcome,
     TurnState,
 )
-from sessions_app.services import commands
+from sessions_app.services import commands, disposal
 from sessions_app.services.pause import RELEASED
 from sessions_app.services.settle import INTERRUPTED
 from sessions_app.services.stopping import unconfirmed_now
@@ -64,7 +64,7 @@ def sweep() -> int:
     if Ask.objects.filter(kind=AskKind.BUDGET, state=AskState.PENDING).exists():
         enqueue(Names.RECONSIDER_BUDGETS)
         rung += 1
-    return rung + _sweep_inbox() + commands.sweep()
+    return rung + _sweep_inbox() + commands.sweep() + disposal.ring_for_unused()
 
 
 def _sweep_inbox() -> int:

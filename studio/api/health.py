@@ -55,12 +55,24 @@ class ServerHealthSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
     managed = serializers.BooleanField(help_text="Started and supervised by this studio.")
-    state = serializers.CharField(help_text="starting, ready or down.")
+    state = serializers.CharField(help_text="starting, ready, recycling or down.")
     version = serializers.CharField()
     practice = serializers.BooleanField(help_text="Scripted answers, no real model.")
     default_model = serializers.CharField()
     error = serializers.CharField()
+    trouble = serializers.CharField(help_text="A code for what a person has to do something about, or empty.")
+    remedy = serializers.CharField(help_text="What can be done, where the error does not say so itself.")
+    memory_mb = serializers.IntegerField(help_text="Of a managed server and all that it started; 0: unknown.")
+    memory_limit_mb = serializers.IntegerField(
+        help_text="Above it an idle server is replaced by a fresh process; 0: never."
+    )
+    crashes = serializers.IntegerField(help_text="How often it has ended in a row.")
+    crash = serializers.CharField(help_text="How it ended last, and what it said before.")
     seen_at = serializers.DateTimeField(allow_null=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    crashed_at = serializers.DateTimeField(allow_null=True)
+    next_start_at = serializers.DateTimeField(allow_null=True)
+    recycled_at = serializers.DateTimeField(allow_null=True)
 
 
 class StreamHealthSerializer(serializers.Serializer[Any]):

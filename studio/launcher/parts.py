@@ -28,9 +28,14 @@ SETTINGS = tuple(
         "STUDIO_REPOSITORY_ROOTS", "STUDIO_DEBUG", "STUDIO_LOG_JSON", "STUDIO_LOG_LEVEL", "STUDIO_AGENT", "STUDIO_API_RATE",
         "STUDIO_FAULTPOINTS",
         "OPENCODE_URL", "OPENCODE_USERNAME", "OPENCODE_PASSWORD", "OPENCODE_BIN", "OPENCODE_PASS_ENV",
-        "OPENCODE_PRACTICE",
+        "OPENCODE_PRACTICE", "OPENCODE_CA", "OPENCODE_PROVIDER_TIMEOUT", "STUDIO_AGENT_MEMORY_MB",
     )
     for suffix in ("", "_FILE")
+)  # fmt: skip
+# The agent server's supervisor has no Django: it sees no key, no database and no broker.
+AGENTSERVER_SETTINGS = (
+    "STUDIO_HOME", "STUDIO_LOG_JSON", "STUDIO_LOG_LEVEL", "OPENCODE_BIN", "OPENCODE_PASS_ENV", "OPENCODE_PRACTICE",
+    "OPENCODE_PROVIDER_TIMEOUT",
 )  # fmt: skip
 USER_FOLDERS = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "OPENCODE_CONFIG")
 
@@ -72,9 +77,9 @@ def _valkey(folder: DataFolder) -> Part:
 
 
 def _agentserver(environ: Mapping[str, str]) -> Part:
-    variables = (*BASIC, *SETTINGS, *USER_FOLDERS, *INHERITED, *PROVIDER_KEYS, *_passed(environ))
+    variables = (*BASIC, *AGENTSERVER_SETTINGS, *USER_FOLDERS, *INHERITED, *PROVIDER_KEYS, *_passed(environ))
     # It first ends its agents' turns and their commands, which may take a few seconds.
-    return Part("agentserver", _manage("agentserver"), variables, stage=1, stop_seconds=12)
+    return Part("agentserver", _manage("agentserver"), variables, stage=1, stop_seconds=14)
 
 
 def _worker(options: Options) -> Part:

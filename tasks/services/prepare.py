@@ -12,6 +12,7 @@ from agents.selectors import profile_for
 from sessions_app.models import AgentSession, InboxState, Turn, TurnState
 from sessions_app.services.follow_up import carry_over, fingerprint_of
 from sessions_app.services.turns import admit_turn, open_session
+from sessions_app.services.warming import warm_ahead
 from studio import outbox
 from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import now
@@ -56,6 +57,8 @@ def prepare_run(run_id: uuid.UUID | str) -> None:
 def _prepare(run: PhaseRun, epoch: int) -> None:
     with failing_as("workspace_failed"):
         workspace = _workspace(run.task)
+    if run.server is not None:
+        warm_ahead(run.server, [workspace])  # it loads while the prompt is rendered
     reach("prepare.workspace_made")
     if Turn.objects.filter(session__workspace=workspace).exclude(state=TurnState.SETTLED).exists():
         wait(run, epoch, BUSY_SECONDS, "Waiting: the last turn in this workspace is still ending.")

@@ -8,13 +8,15 @@ from collections import Counter
 from django.db import transaction
 
 from agents.models import AgentServer
-from agents.selectors import ready_servers
+from agents.selectors import ready_servers, unready_note
+from sessions_app.services.warming import AHEAD, warm_ahead
 from studio.kernel.faultpoints import reach
 from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState, RunState
 from tasks.models import PhaseRun
 from tasks.services.moves import Card, lock, show
+from workspaces.models import Workspace
 
 NO_SERVER = "Waiting: no agent server is ready."
 
@@ -30,6 +32,7 @@ def schedule() -> int:
         if not queued:
             return 0
         servers = _servers()
+        nobody = "" if servers else unready_note() or NO_SERVER
         load = Counter(_occupied("server_id"))
         busy = Counter(_occupied("task__project_id"))
         for run in queued:
@@ -40,7 +43,7 @@ def schedule() -> int:
                 default=None,
             )
             if not servers:
-                _explain(run, NO_SERVER)
+                _explain(run, nobody)
             elif busy[project.pk] >= project.max_parallel_runs:
                 _explain(run, f"Waiting: {project.max_parallel_runs} runs of this project are under way, its limit.")
             elif server is None:
@@ -49,9 +52,18 @@ def schedule() -> int:
                 load[server.pk] += 1
                 busy[project.pk] += 1
                 began += 1
+        _warm(servers, load, [run for run in queued if run.state == RunPhaseState.QUEUED])
         if began:
             reach("schedule.in_transaction")
     return began
+
+
+def _warm(servers: list[AgentServer], load: Counter[uuid.UUID], waiting: list[PhaseRun]) -> None:
+    """Have the next ones' workspaces loaded where they will probably run."""
+    if servers and waiting:
+        likely = min(servers, key=lambda one: load[one.pk] / one.max_parallel_runs)
+        ids = [run.task.workspace_id for run in waiting if run.task.workspace_id]
+        warm_ahead(likely, Workspace.objects.filter(pk__in=ids[:AHEAD]))
 
 
 def _servers() -> list[AgentServer]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime
+from typing import Any
 
 import django
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from agents.selectors import health_summary
+from agents.selectors import MOMENTS, health_summary, server_notice
 from studio import __version__
 from studio.health import readiness
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState
 from tasks.models import PhaseRun
 
+TONES = {"ready": "green", "down": "red", "recycling": "amber"}
 NAMES = {
     "database": "Database",
     "migrations": "Migrations",
@@ -29,10 +31,10 @@ NAMES = {
 
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:
-    """Every part with what is wrong with it, the agent servers, the queue of runs, and the versions."""
+    """Every part with what is wrong with it, the agent servers, the queue of runs, and the versions; alone when asked again."""
     context = {
         "parts": [(NAMES.get(part.name, part.name), part) for part in readiness()],
-        "servers": [{**server, "seen": _moment(server["seen_at"])} for server in health_summary()],
+        "servers": [_shown(server) for server in health_summary()],
         "queued": PhaseRun.objects.filter(state=RunPhaseState.QUEUED).count(),
         "at_work": PhaseRun.objects.filter(state__in=OCCUPYING_RUN_STATES).count(),
         "versions": (
@@ -41,8 +43,17 @@ def health(request: HttpRequest) -> HttpResponse:
             ("Python", platform.python_version()),
         ),
     }
-    return render(request, "studio/health.html", context)
+    return render(
+        request, "studio/_health.html" if request.headers.get("HX-Request") else "studio/health.html", context
+    )
 
 
-def _moment(written: str | None) -> datetime | None:
-    return datetime.fromisoformat(written) if written else None
+@require_GET
+def servers(request: HttpRequest) -> HttpResponse:
+    """The line on every page about the agent servers, as it is now; empty when there is nothing to say."""
+    return render(request, "studio/_servers.html", {"notice": server_notice()})
+
+
+def _shown(server: dict[str, Any]) -> dict[str, Any]:
+    moments = {name: datetime.fromisoformat(server[name]) if server[name] else None for name in MOMENTS}
+    return {**server, **moments, "tone": TONES.get(server["state"], "grey")}

@@ -14,7 +14,8 @@ from agents import discovery
 from agents.asks import PermissionAsked
 from agents.discovery import BinaryMissingError, find_binary
 from agents.endpoint import Endpoint, endpoint_path, read_endpoint, remove_endpoint, write_endpoint
-from agents.environment import MARK
+from agents.environment import COMMAND, MARK
+from agents.identity import mark_process
 from agents.models import AgentRole
 from agents.opencode.config import (
     ServerFolder,
@@ -265,7 +266,14 @@ def test_shell__hides_and_restores(folder):
         "XDG_CACHE_HOME": "/studio/cache",
         MARK: "here",
     }
-    done = subprocess.run([str(shell), "-c", "env; exit 3"], env=inside, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [str(shell), "-c", "cd /; env; exit 3"],
+        env=inside,
+        cwd=folder.working_directory,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
     assert done.returncode == 3
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert not set(seen) & {
@@ -276,6 +284,7 @@ def test_shell__hides_and_restores(folder):
         "XDG_DATA_HOME",
     }
     assert (seen["XDG_CACHE_HOME"], seen[MARK]) == ("/my cache", "here")
+    assert seen[COMMAND] == str(folder.working_directory)
     assert shell.name in ("bash", "sh")
 
 
@@ -296,7 +305,7 @@ def test_login__is_copied_privately_and_only_when_the_persons_own_changed(home, 
 
 
 def test_endpoint__is_private_and_read_back(tmp_path):
-    endpoint = Endpoint("http://127.0.0.1:1", "opencode", "pw", 5, "boot")
+    endpoint = Endpoint("http://127.0.0.1:1", "opencode", "pw", "boot", mark_process())
     assert read_endpoint(tmp_path) is None
     write_endpoint(tmp_path, endpoint)
     assert read_endpoint(tmp_path) == endpoint
@@ -352,5 +361,5 @@ def test_binary__missing_says_how_to_get_it(elsewhere):
     with pytest.raises(BinaryMissingError, match="npm ci"):
         find_binary()
     program(elsewhere / "bin/opencode", "hello")
-    with pytest.raises(BinaryMissingError, match="did not tell its version"):
+    with pytest.raises(BinaryMissingError, match="does not tell its version"):
         find_binary()

@@ -13,16 +13,20 @@ import psutil
 import pytest
 
 from agents.backend import Prompt
-from agents.endpoint import read_endpoint
+from agents.discovery import find_binary
+from agents.endpoint import read_endpoint, read_status
 from agents.environment import MARK
+from agents.leftovers import end_leftovers
 from agents.opencode.backend import OpenCodeBackend
 from agents.opencode.client import OpenCodeClient
 from agents.opencode.config import ServerFolder
-from agents.supervisor import AlreadyRunningError, Hooks, Setup, end_leftovers, supervise
+from agents.roles import agent_name
+from agents.supervisor import AlreadyRunningError, Setup, Supervisor
 from tests.real.agentserver import fresh_ids, prompt_text, wait_for
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
+AGENT = agent_name("implementer")
 
 
 @pytest.fixture
@@ -34,7 +38,6 @@ def command(tmp_path, opencode_server):
         **{name: value for name, value in opencode_server.setup.environ.items() if name != "HOME"},
         "HOME": str(tmp_path / "home"),
         "STUDIO_HOME": str(data),
-        "SECRET_KEY": "only-for-tests",
         "OPENCODE_BIN": str(opencode_server.setup.binary),
     }
     started = []
@@ -49,8 +52,6 @@ def command(tmp_path, opencode_server):
 
     start.data = data
     start.log = tmp_path / "log"
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=ROOT, env=environment, check=True, timeout=120)
     yield start
     for process in started:
         process.kill()
@@ -91,10 +92,11 @@ def run_for_ever(endpoint, directory):
             [{"tools": [{"name": "bash", "args": {"command": "touch begun; sleep 300", "description": "x"}}]}]
         ]
     }
-    session = backend.open_session(directory=str(directory), title="t", rules=[], agent="build", model="")
+    rules = [{"permission": "*", "pattern": "*", "action": "allow"}]
+    session = backend.open_session(directory=str(directory), title="t", rules=rules, agent=AGENT, model="")
     message_id, part_id = fresh_ids()
     backend.admit(
-        Prompt(session, str(directory), message_id, part_id, "build", "practice/practice", "", prompt_text(script))
+        Prompt(session, str(directory), message_id, part_id, AGENT, "practice/practice", "", prompt_text(script))
     )
     wait_for((directory / "begun").exists)
     return backend, session, message_id
@@ -121,17 +123,24 @@ def test_second_one__does_not_start(command, opencode_server):
     assert read_endpoint(command.data) == endpoint
     setup = Setup(binary=opencode_server.setup.binary, data=command.data, environ={})
     with pytest.raises(AlreadyRunningError):
-        supervise(setup, threading.Event(), Hooks(lambda: None, lambda: None, print))
+        Supervisor(setup, threading.Event(), find_binary).run()
 
 
-def test_server_that_dies__ends_the_command_with_a_code(command, tmp_path):
+def test_server_that_dies__is_started_again_by_the_same_process(command, tmp_path):
     process = command()
     endpoint = ready(command, process)
-    run_for_ever(endpoint, tmp_path.resolve() / "work")
+    _, session, message_id = run_for_ever(endpoint, tmp_path.resolve() / "work")
+    orphans = [one for one in marked(command.data) if one.pid != endpoint.pid]
     os.kill(endpoint.pid, signal.SIGKILL)
-    assert process.wait(30) == 1
-    assert read_endpoint(command.data) is None
-    assert marked(command.data) == []  # not even the command that the server had left behind
+    wait_for(lambda: (found := read_endpoint(command.data)) and found.boot != endpoint.boot)
+    fresh = ready(command, process)
+    status = read_status(command.data)
+    assert (status.state, status.crashes, status.boot) == ("ready", 1, fresh.boot)
+    assert "SIGKILL" in status.crash
+    assert "listening on" in " ".join(status.output)
+    assert not any(one.is_running() for one in orphans)  # not even the command that the server had left behind
+    seen = backend_of(fresh).view_turn(session, str(tmp_path.resolve() / "work"), message_id)
+    assert seen.state == "died"
 
 
 def test_killed_command__its_orphans_are_ended_by_the_next_start(command, tmp_path):

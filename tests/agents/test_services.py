@@ -7,10 +7,11 @@ import pytest
 from agents import services
 from agents.backend import Catalog, Health, Model
 from agents.endpoint import Endpoint, remove_endpoint, write_endpoint
+from agents.identity import mark_process
 from agents.jobs import sync_servers
 from agents.models import AgentProfile, AgentRole, AgentServer, ModelCatalog, ServerState
 from agents.opencode.backend import OpenCodeBackend
-from agents.selectors import health_summary, practice_active, profile_for, ready_servers
+from agents.selectors import health_summary, profile_for, ready_servers, server_notice
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.secretbox import seal, unseal
 from studio.queue import Names
@@ -53,7 +54,7 @@ def answering(monkeypatch):
     return use
 
 
-ENDPOINT = Endpoint("http://127.0.0.1:1234", "opencode", "first", 1, "boot-1")
+ENDPOINT = Endpoint("http://127.0.0.1:1234", "opencode", "first", "boot-1", mark_process())
 
 
 def test_managed_server__follows_its_endpoint_file(data_folder):
@@ -78,7 +79,7 @@ def test_backend__is_kept_until_the_server_starts_again(data_folder):
     server = services.ensure_servers()
     backend = services.backend_for(server)
     assert services.backend_for(AgentServer.objects.get()) is backend
-    write_endpoint(data_folder, Endpoint("http://127.0.0.1:99", "opencode", "second", 2, "boot-2"))
+    write_endpoint(data_folder, Endpoint("http://127.0.0.1:99", "opencode", "second", "boot-2", mark_process()))
     again = services.backend_for(server)  # the row still says what was before
     assert isinstance(again, OpenCodeBackend)
     assert again.client.url == "http://127.0.0.1:99"
@@ -119,15 +120,15 @@ def test_sync__writes_health_and_models(answering, requested_jobs, django_captur
         "",
         "anthropic/claude/one",
     )
-    assert not practice_active()
+    assert not server_notice().practice
     assert {str(row) for row in server.models.all()} == {"anthropic/claude/one", "practice/practice"}
-    assert requested_jobs == [(Names.SCHEDULE_RUNS, ())]
+    assert requested_jobs == [(Names.SCHEDULE_RUNS, ()), (Names.SWEEP_SESSIONS, ())]
     answering(Answers(PRACTICE, practice=True))
     with django_capture_on_commit_callbacks(execute=True):
         services.sync_server(str(server.pk))
     assert [str(row) for row in ModelCatalog.objects.all()] == ["practice/practice"]
-    assert practice_active()
-    assert len(requested_jobs) == 1  # it was ready before
+    assert server_notice().practice
+    assert len(requested_jobs) == 2  # it was ready before
 
 
 def test_sync__of_a_server_that_fails_writes_the_reason(answering):
@@ -183,17 +184,3 @@ def test_profiles__one_default_per_role_and_a_persons_changes_stay():
     AgentProfile.objects.all().delete()
     with pytest.raises(NotFound):
         profile_for(AgentRole.PLANNER)
-
-
-def test_announcements_of_the_managed_server(data_folder, answering):
-    services.managed_server_down("before there is a row")
-    services.managed_server_starting()
-    assert AgentServer.objects.get().state == "starting"
-    answering(Answers(PRACTICE, practice=True))
-    write_endpoint(data_folder, ENDPOINT)
-    services.managed_server_ready()
-    assert AgentServer.objects.get().state == "ready"
-    services.managed_server_down("The agent server ended (exit code 1).")
-    assert AgentServer.objects.get().error == "The agent server ended (exit code 1)."
-    services.managed_server_starting()
-    assert (AgentServer.objects.get().state, AgentServer.objects.get().error) == ("starting", "")
