@@ -1,4 +1,4 @@
-"""The endpoint through which agents hand in results: MCP over streamable HTTP, stateless, answered in JSON.
+"""The endpoint through which agents hand in results and run long commands: MCP over streamable HTTP, stateless, in JSON.
 
 Whoever calls carries a token that names a run (studio.kernel.tokens); the run's row decides what may be handed in
 (tasks.services.results). Each request is complete in itself: a restarted web process goes on where another one stopped,
@@ -24,8 +24,9 @@ from studio.kernel.errors import StudioError
 from studio.kernel.tokens import read_subject
 from tasks.choices import Phase
 from tasks.models import PhaseRun
-from tasks.services import results
+from tasks.services import background, results
 from tasks.verdicts import FoundFinding
+from workspaces.commands.report import report
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes of one request
 INSTRUCTIONS = "Hand in the results of your phase here. They count only while your turn runs."
@@ -70,6 +71,36 @@ class PhaseSummary(BaseModel):
     text: str = Field(description="The summary.", max_length=50_000)
 
 
+class RunCommand(BaseModel):
+    """Run a long shell command (tests, a build) in the background of your checkout. You are told when it ends.
+
+    It does not block you. What it leaves running in the background itself ends with it. Short commands belong into your
+    shell tool.
+    """
+
+    command: str = Field(description="What bash runs in your working directory.", max_length=20_000)
+    title: str = Field(default="", description="A few words for people.", max_length=500)
+    time_limit: int | None = Field(
+        default=None, description="Seconds until it is ended; 900 when not given, at most 14400."
+    )
+    wake: bool = Field(
+        default=False,
+        description="Tell you the result in a new turn when yours has ended before; else it is only kept.",
+    )
+
+
+class CommandStatus(BaseModel):
+    """See how a background command stands, and the end of what it wrote."""
+
+    id: str = Field(description="The id that run_command gave.", max_length=80)
+
+
+class CancelCommand(BaseModel):
+    """End a background command that you started."""
+
+    id: str = Field(description="The id that run_command gave.", max_length=80)
+
+
 def _submit_plan(run: str, given: SubmitPlan) -> str:
     return f"Plan version {results.submit_plan(run, given.plan).version} is stored."
 
@@ -100,6 +131,23 @@ def _phase_summary(run: str, given: PhaseSummary) -> str:
     return "The summary is stored."
 
 
+def _run_command(run: str, given: RunCommand) -> str:
+    command, new = background.run_command(
+        run, given.command, title=given.title, time_limit=given.time_limit, wake=given.wake
+    )
+    if not new:
+        return f"This command runs already, as {command.pk}. You will be told when it ends."
+    return f"The command {command.pk} is started. You will be told when it ends; command_status shows how it stands."
+
+
+def _command_status(run: str, given: CommandStatus) -> str:
+    return report(background.command_of(run, given.id))
+
+
+def _cancel_command(run: str, given: CancelCommand) -> str:
+    return f"The command {background.end_command(run, given.id).pk} is being ended."
+
+
 @dataclass(frozen=True, slots=True)
 class StudioTool:
     """A tool, the phases that it belongs to, and what it does with checked input."""
@@ -115,6 +163,9 @@ TOOLS: dict[str, StudioTool] = {
     "mark_finding": StudioTool(MarkFinding, frozenset({Phase.FIX, Phase.REVIEW}), _mark_finding),
     "submit_verdict": StudioTool(SubmitVerdict, frozenset({Phase.REVIEW}), _submit_verdict),
     "phase_summary": StudioTool(PhaseSummary, frozenset(Phase.values), _phase_summary),
+    "run_command": StudioTool(RunCommand, frozenset(background.PHASES), _run_command),
+    "command_status": StudioTool(CommandStatus, frozenset(background.PHASES), _command_status),
+    "cancel_command": StudioTool(CancelCommand, frozenset(background.PHASES), _cancel_command),
 }
 
 

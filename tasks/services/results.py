@@ -38,7 +38,7 @@ MARKS: dict[str, list[str]] = {
 def submit_plan(run_id: str, text: str) -> Plan:
     """Store the plan of a planning run; handed in again it replaces what this run handed in before."""
     with transaction.atomic():
-        task, run = _acting(run_id, "submit_plan", [Phase.PLANNING])
+        task, run = acting(run_id, "submit_plan", [Phase.PLANNING])
         return write_plan(task, run, text)
 
 
@@ -49,14 +49,14 @@ def report_finding(run_id: str, found: FoundFinding) -> Finding:
     if not found.title.strip():
         raise Invalid("A finding needs a title.")
     with transaction.atomic():
-        task, run = _acting(run_id, "report_finding", [Phase.REVIEW])
+        task, run = acting(run_id, "report_finding", [Phase.REVIEW])
         return write_finding(task, review_of(task, run), found)
 
 
 def mark_finding(run_id: str, number: int, state: str, note: str = "") -> Finding:
     """Say of a finding that it is fixed (fix run), verified (review run) or still open (both)."""
     with transaction.atomic():
-        task, run = _acting(run_id, "mark_finding", MARKS)
+        task, run = acting(run_id, "mark_finding", MARKS)
         if state not in MARKS[run.phase]:
             raise Invalid(f"In this phase a finding is marked {' or '.join(MARKS[run.phase])}.")
         finding = selectors.attempt_findings(task).filter(number=number).first()
@@ -73,7 +73,7 @@ def submit_verdict(run_id: str, verdict: str, summary: str) -> tuple[Review, lis
     if verdict not in Verdict.values:
         raise Invalid(f"verdict is one of {', '.join(Verdict.values)}.")
     with transaction.atomic():
-        task, run = _acting(run_id, "submit_verdict", [Phase.REVIEW])
+        task, run = acting(run_id, "submit_verdict", [Phase.REVIEW])
         review = write_verdict(task, review_of(task, run), verdict, summary)
         return review, blocking(task) if verdict == Verdict.APPROVED else []
 
@@ -81,7 +81,7 @@ def submit_verdict(run_id: str, verdict: str, summary: str) -> tuple[Review, lis
 def phase_summary(run_id: str, text: str) -> None:
     """Store what the agent says it did in this run."""
     with transaction.atomic():
-        _, run = _acting(run_id, "phase_summary", Phase.values)
+        _, run = acting(run_id, "phase_summary", Phase.values)
         PhaseRun.objects.filter(pk=run.pk).update(summary=cut(clean(text).strip(), TEXT_LIMIT))
 
 
@@ -140,7 +140,7 @@ def blocking(task: Task) -> list[int]:
     return list(selectors.open_findings(task, severity=Severity.ERROR).values_list("number", flat=True))
 
 
-def _acting(run_id: str, tool: str, phases: Collection[str]) -> tuple[Task, PhaseRun]:
+def acting(run_id: str, tool: str, phases: Collection[str]) -> tuple[Task, PhaseRun]:
     """The locked task and the run for which an agent acts now."""
     try:
         task_id = PhaseRun.objects.filter(pk=uuid.UUID(run_id)).values_list("task_id", flat=True).first()

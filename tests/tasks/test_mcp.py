@@ -17,6 +17,7 @@ from tasks.choices import Phase, Status
 from tasks.mcp import BODY_LIMIT, TOOLS, mcp_app
 from tasks.models import Finding, PhaseRun, Plan, Review
 from tests.tasks.pipeline import Pipeline
+from workspaces.models import Command
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,6 +116,24 @@ async def test_run_is_over__nothing_is_taken(run_of):
     await run.task.adelete()
     assert await Tools(run)("list") == []
     assert (await Tools(run)("submit_plan", plan="# Later"))[0]
+
+
+async def test_commands__are_started_seen_and_ended(run_of):
+    call = Tools(await run_of(Phase.IMPLEMENTATION))
+    error, text = await call("run_command", command="make test", title="Tests")
+    assert not error
+    [command] = [row async for row in Command.objects.all()]
+    assert text.startswith(f"The command {command.pk} is started.")
+    assert "runs already" in (await call("run_command", command="make test"))[1]
+    error, text = await call("command_status", id=str(command.pk))
+    assert (error, "`make test`) is about to start." in text, "It has written nothing." in text) == (False, True, True)
+    assert await call("cancel_command", id=str(command.pk)) == (False, f"The command {command.pk} is being ended.")
+    for name, given in {
+        "run_command": {"command": "git push"},
+        "command_status": {"id": "x"},
+        "cancel_command": {},
+    }.items():
+        assert (await call(name, **given))[0]
 
 
 @pytest.mark.parametrize("token", [None, "", "nonsense", "a:b:c", "cut short"])
