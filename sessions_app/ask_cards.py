@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_app.models import Ask, AskKind, AskReply, AskState
+from sessions_app.services.asks import PATTERN_LIMIT
 from studio.kernel.text import clean, cut
 
 PATCH_LINES = 400  # of a change that a card shows
@@ -30,7 +31,7 @@ ENDED = {
 WANTS = {
     AskKind.PERMISSION: "asks for permission",
     AskKind.QUESTION: "has a question",
-    AskKind.BUDGET: "has reached a budget",
+    AskKind.BUDGET: "asks whether to go on",
 }
 
 
@@ -118,8 +119,16 @@ class AskCard:
 
     @property
     def always(self) -> list[str]:
-        """Exactly what "always" would allow from now on; empty where that is no choice."""
-        return _texts(self.ask.always)[:PATHS_SHOWN] if self.ask.kind == AskKind.PERMISSION else []
+        """Exactly what "always" would allow from now on; empty where that is no choice (as `services.asks` decides it)."""
+        exact = self.ask.detail.get("exact", True) if isinstance(self.ask.detail, dict) else False
+        patterns = [str(one) for one in _list(self.ask.always) or _list(self.ask.patterns)]
+        lasting = exact and all(len(one) <= PATTERN_LIMIT for one in patterns)
+        return patterns if lasting and self.ask.kind == AskKind.PERMISSION else []
+
+    @property
+    def grants(self) -> str:
+        """How much more a budget would allow."""
+        return cut(self._detail("more"), 20) if self.is_budget else ""
 
     @property
     def questions(self) -> list[Question]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, health, task
+from tasks.views import board, health, task, waiting
 
 urlpatterns = [
+    path("waiting/", waiting.waiting, name="waiting"),
+    path("waiting/count/", waiting.waiting_count, name="waiting-count"),
     path("health/", health.health, name="health"),
     path("health/servers/", health.servers, name="server-notice"),
     path("projects/", board.projects, name="projects"),

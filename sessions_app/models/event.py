@@ -22,6 +22,8 @@ class SessionEvent(models.Model):
             models.UniqueConstraint(fields=["session", "seq"], name="session_event_seq_once"),
             models.UniqueConstraint(fields=["session", "upstream_key"], name="session_event_upstream_once"),
         ]
+        # The newest todo list stands above a transcript of any length.
+        indexes = [models.Index(fields=["session", "seq"], condition=models.Q(kind="todo"), name="session_event_todo")]
 
     def __str__(self) -> str:
         return f"{self.session_id} #{self.seq} {self.kind}"

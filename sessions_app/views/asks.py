@@ -14,6 +14,7 @@ from sessions_app import selectors
 from sessions_app.ask_cards import AskCard, given_answers
 from sessions_app.models import Ask, AskReply
 from sessions_app.overview import MAY_ANSWER
+from sessions_app.services import asks
 from sessions_app.views.pages import way_back
 from studio.kernel.errors import Conflict, NotFound, StudioError
 from studio.kernel.pages import is_fragment, say, status_of
@@ -30,8 +31,6 @@ def answer(request: HttpRequest, ask_id: uuid.UUID) -> HttpResponse:
     there = f"{reverse('session', kwargs={'session_id': found.session_id})}#ask-{found.pk}"
     if request.method == "GET":
         return redirect(there)
-    from sessions_app.services import asks
-
     status, note = 200, ""
     posted: dict[str, Any] = {}
     try:

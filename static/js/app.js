@@ -2,6 +2,7 @@
 
 import { csrfToken, flash, settleFlashes, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import "./waiting.js";
 
 // ---- htmx: our token on every request, what people opened stays open, failures are said
 
