@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from threading import Lock
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -17,10 +18,11 @@ from agents.endpoint import Endpoint, read_endpoint
 from agents.models import AgentProfile, AgentRole, AgentServer, ModelCatalog, ServerState, ServerTrouble
 from agents.opencode.backend import OpenCodeBackend
 from agents.opencode.client import OpenCodeClient
+from agents.opencode.transport import tls_context
 from agents.roles import agent_name
 from agents.supervision import ERROR_LIMIT, MANAGED_NAME, note_supervisor, still_the_old_one
 from studio.kernel.clock import now
-from studio.kernel.errors import StudioError, Upstream
+from studio.kernel.errors import Invalid, StudioError, Upstream
 from studio.kernel.secretbox import seal, unseal
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
@@ -98,6 +100,38 @@ def ensure_servers() -> AgentServer:
             server.managed, server.enabled = not external, True
             server.save(update_fields=["url", "username", "sealed_password", "boot", "ca_pem", "managed", "enabled"])
     return server
+
+
+def is_own(server: AgentServer) -> bool:
+    """Whether the studio decides where the server is: it starts it, or the environment names it."""
+    return server.managed or (server.name == EXTERNAL_NAME and bool(settings.OPENCODE_URL))
+
+
+def checked_url(text: str) -> str:
+    """The address of an agent server. Raises Invalid for anything else than http(s)://host[:port][/path]."""
+    url = text.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Invalid("This is no address.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not url.isprintable() or " " in url:
+        raise Invalid("Enter an address like https://agents.example:4096.")
+    if "@" in parts.netloc:
+        raise Invalid("Enter user name and password in their own fields, not in the address.")
+    if parts.query or parts.fragment:
+        raise Invalid("Enter the address without what follows a “?” or “#”.")
+    return url
+
+
+def checked_authority(text: str) -> str:
+    """Certificates in PEM form, or nothing. Raises Invalid."""
+    pem = text.strip()
+    if pem:
+        if "PRIVATE KEY" in pem:
+            raise Invalid("This holds a private key. Enter the authority's certificate only.")
+        tls_context(pem)
+    return pem
 
 
 def _stored_access(server: AgentServer) -> Access:

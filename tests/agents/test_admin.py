@@ -10,6 +10,8 @@ from agents import services
 from agents.models import AgentProfile, AgentRole, AgentServer, ModelCatalog
 from studio.kernel.clock import now
 from studio.kernel.secretbox import unseal
+from studio.queue import Names
+from tests.real.tls import Authority
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +31,7 @@ def server(settings, tmp_path):
 
 
 def form(**fields):
-    inline = {f"models-{name}": value for name, value in (("TOTAL_FORMS", 0), ("INITIAL_FORMS", 0))}
+    inline = {f"{of}-{name}": 0 for of in ("models", "directories") for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
     return {
         "name": "gpu",
         "enabled": "on",
@@ -78,3 +80,57 @@ def test_profile__gets_a_new_version_with_each_change(operator):
     )
     profile.refresh_from_db()
     assert (profile.model, profile.version) == ("a/b", 2)
+
+
+def test_managed_server__is_where_the_studio_puts_it(operator, settings, tmp_path):
+    settings.DATA, settings.OPENCODE_URL = tmp_path, ""
+    server = services.ensure_servers()
+    address = reverse("admin:agents_agentserver_change", args=[server.pk])
+    page = operator.get(address).content.decode()
+    for name in ("url", "username", "password", "ca_pem", "name", "enabled"):
+        assert f'name="{name}"' not in page
+    given = form(name="mine", url="http://evil.example", password="x", ca_pem="y", max_parallel_runs=7)
+    assert operator.post(address, given).status_code == 302
+    server.refresh_from_db()
+    assert (server.name, server.url, server.sealed_password, server.ca_pem) == ("local", "", "", "")
+    assert (server.managed, server.enabled, server.max_parallel_runs) == (True, True, 7)
+    assert operator.post(reverse("admin:agents_agentserver_delete", args=[server.pk])).status_code == 403
+
+
+def test_server_of_the_environment__is_where_the_environment_says(operator, settings):
+    settings.OPENCODE_URL = "http://agents.example:4096"
+    server = services.ensure_servers()
+    address = reverse("admin:agents_agentserver_change", args=[server.pk])
+    operator.post(address, form(name="external", url="http://evil.example", max_parallel_runs=3))
+    server.refresh_from_db()
+    assert (server.url, server.max_parallel_runs) == ("http://agents.example:4096", 3)
+    settings.OPENCODE_URL = ""  # from now on it is nobody's
+    operator.post(address, form(name="external", url="http://other.example"))
+    server.refresh_from_db()
+    assert server.url == "http://other.example"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", "local", "own name for a server"),
+        ("name", "external", "own name for a server"),
+        ("url", "agents.example", "like https://agents.example:4096"),
+        ("url", "https://me:pw@agents.example", "in their own fields"),
+        ("ca_pem", "-----BEGIN NONSENSE-----", "no certificate in PEM form"),
+    ],
+)
+def test_external_server__with_a_mistake_is_not_saved(operator, field, value, said):
+    answer = operator.post(reverse("admin:agents_agentserver_add"), form(**{field: value}))
+    assert answer.status_code == 200
+    assert said in answer.content.decode()
+    assert not AgentServer.objects.exists()
+
+
+def test_external_server__is_asked_once_it_is_saved(operator, requested_jobs, django_capture_on_commit_callbacks):
+    pem = Authority().pem
+    with django_capture_on_commit_callbacks(execute=True):
+        operator.post(reverse("admin:agents_agentserver_add"), form(url="https://gpu.example/", ca_pem=pem))
+    server = AgentServer.objects.get()
+    assert (server.url, server.ca_pem, server.managed) == ("https://gpu.example", pem.strip(), False)
+    assert requested_jobs == [(Names.SYNC_SERVERS, ())]
