@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 
 from agents.backend import LogEntry
 from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, SessionEvent, Turn, TurnState
@@ -68,11 +68,11 @@ def append_many(batches: Mapping[uuid.UUID, Iterable[LogEntry]]) -> dict[uuid.UU
 
 
 def _known(wanted: Mapping[uuid.UUID, Mapping[str, LogEntry]]) -> set[tuple[uuid.UUID, str]]:
-    """The (session, key) pairs that the logs have already."""
-    mine = Q()
-    for pk, entries in wanted.items():
-        mine |= Q(session_id=pk, upstream_key__in=list(entries))
-    return set(SessionEvent.objects.filter(mine).values_list("session_id", "upstream_key"))
+    """The (session, key) pairs that the logs have already; perhaps some that nobody asked for."""
+    keys = list({key for entries in wanted.values() for key in entries})
+    # Two lists, which the index on both serves, cost a fraction of a condition for each session.
+    found = SessionEvent.objects.filter(session_id__in=list(wanted), upstream_key__in=keys)
+    return set(found.values_list("session_id", "upstream_key"))
 
 
 def _write(sessions: Mapping[uuid.UUID, AgentSession], new: Mapping[uuid.UUID, list[LogEntry]]) -> None:

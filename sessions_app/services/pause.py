@@ -84,7 +84,8 @@ def release_turn(*, turn_id: uuid.UUID | str) -> bool:
     """Let a held turn go on where it was; False when it is not held. Idempotent."""
     with transaction.atomic():
         held = Turn.objects.filter(pk=turn_id).exclude(hold__in=["", RELEASED])
-        sent = held.filter(state=TurnState.ADMITTED).update(hold="", next_try_at=now())
+        unsent = [TurnState.ADMITTED, TurnState.DISPATCHING]
+        sent = held.filter(state__in=unsent).update(hold="", next_try_at=now())
         late = 0 if sent else held.filter(state=TurnState.RUNNING).update(hold=RELEASED)
         if not (sent or late):
             return False

@@ -13,7 +13,7 @@ from django.db.models import F, Q, QuerySet
 
 from agents.backend import Prompt
 from agents.services import backend_for
-from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, Turn, TurnState
+from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, SessionEvent, Turn, TurnState
 from sessions_app.services.follow_up import delivered, joined
 from sessions_app.services.turns import lock_session
 from studio.kernel.clock import later, now
@@ -83,7 +83,7 @@ def _claim(session_id: uuid.UUID | str) -> list[InboxItem]:
             if session.inbox.filter(state=InboxState.WAITING).exists():
                 enqueue(Names.OPEN_NEXT_TURN, session_id)
             return []
-        if turn.state != TurnState.RUNNING or turn.abort_requested_at or turn.hold:
+        if turn.state != TurnState.RUNNING or turn.abort_requested_at or turn.hold or not _begun(turn):
             return []
         due = Q(next_try_at__isnull=True) | Q(next_try_at__lte=now())
         cut_off = session.inbox.filter(state=InboxState.SENDING, turn=turn).order_by("position").first()
@@ -94,6 +94,11 @@ def _claim(session_id: uuid.UUID | str) -> list[InboxItem]:
         ids = [item.pk for item in items]
         InboxItem.objects.filter(pk__in=ids).update(attempts=F("attempts") + 1, next_try_at=later(AGAIN_SECONDS))
         return list(InboxItem.objects.select_related("turn").filter(pk__in=ids).order_by("position"))
+
+
+def _begun(turn: Turn) -> bool:
+    """Whether the server has stored the turn's prompt: in a directory that it still loads, a steer would overtake it."""
+    return SessionEvent.objects.filter(session_id=turn.session_id, upstream_key=f"user:{turn.message_id}").exists()
 
 
 def _new_batch(session: AgentSession, turn: Turn) -> list[InboxItem]:

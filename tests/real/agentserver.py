@@ -88,7 +88,9 @@ class RealAgentServer:
 
     def restart(self) -> None:
         """Start it again on the same data, at another port with another password."""
-        if self.process and self.process.exit_code() is None:
+        if self.process:
+            if self.process.exit_code() is not None:
+                end_leftovers(self.setup.folder)  # commands of its agents, as whoever supervises it does
             self.process.stop()
         self.start()
 

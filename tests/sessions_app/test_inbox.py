@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.backend import TurnView
+from agents.backend import LogEntry, TurnView
 from agents.models import AgentProfile
+from sessions_app import log
 from sessions_app.models import InboxItem, SessionEvent, Turn, TurnOutcome
 from sessions_app.services import abort, dispatch, follow_up, inbox, reconcile, settle, steer, sweep, turns
 from studio.kernel.clock import now
@@ -23,8 +24,14 @@ def profiles(db):
 @pytest.fixture
 def running(turn, backend):
     dispatch.dispatch(turn.pk)
+    stored(turn)
     turn.refresh_from_db()
     return turn
+
+
+def stored(turn):
+    """The server has told that it has the prompt."""
+    log.append(turn.session_id, [LogEntry("user", f"user:{turn.message_id}", {"text": turn.prompt}, now())])
 
 
 def say(session, text, delivery="queue"):
@@ -79,6 +86,16 @@ def test_steers__go_out_together_under_ids_that_were_stored_before(session, runn
     assert (state_of(first), state_of(second), state_of(queued)) == ("delivered", "delivered", "waiting")
     assert first.message_id == second.message_id == backend.prompts[1].message_id
     assert kinds(session).count("inbox.delivered") == 2
+
+
+def test_steer__waits_until_the_server_has_stored_the_prompt(session, turn, backend):
+    dispatch.dispatch(turn.pk)
+    say(session, "Mind this.", "steer")
+    steer.deliver(session.pk)
+    assert len(backend.prompts) == 1
+    stored(turn)
+    steer.deliver(session.pk)
+    assert len(backend.prompts) == 2
 
 
 def test_steer__cut_off_after_the_post_is_sent_again_under_the_same_ids(session, running, backend):

@@ -1,0 +1,33 @@
+"""The same promises on Postgres, where transactions really run side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [
+    "tests/studio/test_lease_properties.py",
+    *(f"tests/sessions_app/test_{name}.py" for name in ("concurrency", "inbox_properties", "inbox", "turns")),
+]
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("postgres")
+def test_sessions__keep_their_promises_on_postgres(postgres):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("STUDIO_", "PYTEST_"))}
+    environment["DATABASE_URL"] = postgres.new_database()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert " passed" in done.stdout
