@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 from zlib import crc32
@@ -34,6 +34,7 @@ class Outcome:
     after: float  # from the end of the fault to the review
     silence: float  # the longest time after the fault's end in which no log or feed grew
     note: str = ""
+    case: Case | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -75,9 +76,8 @@ def run_case(world: World, project: str, point: Point, seed: int) -> Outcome:
         for armed in world.points.glob("*.armed"):
             faultpoints.disarm(world.points, armed.stem)
     ended = scene.hurt_at + scene.hurt_seconds
-    return Outcome(
-        point.name, seed, found, reached - began, reached - ended, _silence(case, ended, reached), scene.note
-    )
+    silence = _silence(case, ended, reached)
+    return Outcome(point.name, seed, found, reached - began, reached - ended, silence, scene.note, case)
 
 
 def _create(world: World, project: str, title: str, description: str) -> dict[str, Any]:
