@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from sessions_app import api as sessions_api
-from sessions_app import inbox_api
+from sessions_app import asks_api, inbox_api, rules_api
 from studio.api import document, feed, health
 from tasks import api as tasks_api
 from workspaces import api as workspaces_api
@@ -18,6 +18,8 @@ version_1: list[URLPattern | URLResolver] = [
     *tasks_api.urlpatterns,
     *sessions_api.urlpatterns,
     *inbox_api.urlpatterns,
+    *asks_api.urlpatterns,
+    *rules_api.urlpatterns,
     *feed.urlpatterns,
 ]
 

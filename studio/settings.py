@@ -228,6 +228,11 @@ SPECTACULAR_SETTINGS = {
         "AgentRole": "agents.models.AgentRole",
         "ProjectRole": "studio.kernel.permissions.Role",
         "CommandState": "workspaces.models.CommandState",
+        "AskKind": "sessions_app.models.AskKind",
+        "AskState": "sessions_app.models.AskState",
+        "AskReply": "sessions_app.models.AskReply",
+        "AskTimeout": "sessions_app.models.AskTimeout",
+        "RuleAction": "sessions_app.models.RuleAction",
     },
 }
 

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from sessions_app.selectors import with_turns
+from sessions_app.asks_api import AskSerializer
+from sessions_app.selectors import asks_about, with_turns
 from sessions_app.serializers import SessionSerializer
 from studio.kernel.api_input import checked_body, checked_query
 from studio.kernel.errors import NotFound
@@ -206,6 +207,21 @@ class TaskSessions(TaskPart[Any]):
         return self.read(request, ref)
 
 
+class TaskAsks(TaskPart[Any]):
+    """What agents asked in a task."""
+
+    serializer_class = AskSerializer
+
+    def rows(self, task: Task) -> QuerySet[Any]:
+        """Oldest first."""
+        return asks_about(str(task.pk))
+
+    @extend_schema(operation_id="tasks_asks", parameters=[REF], responses=AskSerializer(many=True))
+    def get(self, request: Request, ref: str) -> Response:
+        """List what the agents of a task asked, and what was answered, oldest first."""
+        return self.read(request, ref)
+
+
 class TaskHistoryList(TaskPart[Any]):
     """What happened to a task."""
 
@@ -251,6 +267,7 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<str:ref>/reviews", TaskReviews.as_view(), name="api-task-reviews"),
     path("tasks/<str:ref>/findings", TaskFindings.as_view(), name="api-task-findings"),
     path("tasks/<str:ref>/sessions", TaskSessions.as_view(), name="api-task-sessions"),
+    path("tasks/<str:ref>/asks", TaskAsks.as_view(), name="api-task-asks"),
     path("tasks/<str:ref>/history", TaskHistoryList.as_view(), name="api-task-history"),
     path("tasks/<str:ref>/diff", TaskDiff.as_view(), name="api-task-diff"),
     path("tasks/<str:ref>/<str:action>", TaskAction.as_view(), name="api-task-action"),

@@ -15,7 +15,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from agents.models import AgentProfile, AgentRole, AgentServer, ServerState
-from sessions_app.models import AgentSession, Turn, TurnOutcome
+from sessions_app.models import AgentSession, Ask, AskKind, Turn, TurnOutcome
 from sessions_app.services.settle import settle
 from sessions_app.services.turns import admit_turn, open_session
 from studio.kernel.ids import new_id
@@ -160,6 +160,22 @@ def make_turn(session: AgentSession | None = None, *, prompt: str = "Do it.", **
         Turn.objects.filter(pk=turn.pk).update(**fields)
         turn.refresh_from_db()
     return turn
+
+
+def make_ask(session: AgentSession, turn: Turn, **fields: Any) -> Ask:
+    """A permission that an agent asks for: a row only, nothing waits."""
+    values = {
+        "kind": AskKind.PERMISSION,
+        "external_id": f"per_{next(_numbers)}",
+        "directory": session.directory,
+        "asker": "Implementer",
+        "title": "Run npm test",
+        "permission": "bash",
+        "patterns": ["npm test"],
+        "always": ["npm test *"],
+        "detail": {"command": "npm test"},
+    }
+    return Ask.objects.create(session=session, turn=turn, **{**values, **fields})
 
 
 def settle_turn(

@@ -107,5 +107,5 @@ def test_page__shows_the_fields_of_bodies_and_answers():
 
 
 def test_nothing__is_documented_that_does_not_exist(client, db):
-    error_of(client.get("/api/v1/asks"), 404)
+    error_of(client.get("/api/v1/questions"), 404)
     error_of(client.get("/api/v1/inbox"), 404)

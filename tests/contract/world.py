@@ -9,10 +9,12 @@ from knox.models import AuthToken
 
 from agents.backend import LogEntry
 from sessions_app import log
+from sessions_app.models import PermissionRule
 from studio.kernel.clock import now
 from tasks.choices import Phase, Status
 from tasks.models import Task
 from tests.factories import (
+    make_ask,
     make_finding,
     make_plan,
     make_project,
@@ -40,6 +42,10 @@ class World:
         log.append(
             self.session.pk, [LogEntry("text", f"text:{n}", {"text": f"T{n}", "part": str(n)}, now()) for n in range(4)]
         )
+        self.ask = make_ask(self.session, turn)
+        self.rule = PermissionRule.objects.create(
+            project=self.project, permission="edit", pattern="docs/*", action="ask"
+        )
         done = make_task(self.project, status=Status.REVIEW, workspace=self.workspace, labels=["a"])
         make_plan(done, approved_by=self.account, approved_at=now())
         make_run(done, phase=Phase.IMPLEMENTATION, state="succeeded", session=self.session, turn=turn)
@@ -63,6 +69,8 @@ class World:
         known = {
             "ref": tasks[number % len(tasks)],
             "session_id": str(self.session.pk),
+            "ask_id": str(self.ask.pk),
+            "rule_id": self.rule.pk,
             "workspace_id": str(self.workspace.pk),
             "project_ref": "DEMO",
             "project": "DEMO",
