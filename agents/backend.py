@@ -70,6 +70,7 @@ class TurnView:
     retry_note: str = ""
     retry_at: datetime | None = None
     retryable: bool = False  # a failure that may pass: the same ids may be sent again
+    cut_off: bool = False  # an abort has ended one of its tools, whatever the agent did after that
     last_answer: str = ""  # the id of the newest answer, whatever became of it
     missing: tuple[str, ...] = ()  # steers that the server does not know
     events: list[LogEntry] = field(default_factory=list)

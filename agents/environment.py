@@ -5,6 +5,8 @@ from __future__ import annotations
 from studio.kernel.environment import PERSONAL
 
 MARK = "OPENCODE_STUDIO_SERVER"  # names the studio in the environment of the server and of all that it starts
+# Names the directory in which an agent's command was begun, in its environment and that of all that it starts.
+COMMAND = "OPENCODE_STUDIO_COMMAND"
 
 # What a server inherits. Everything else, the studio's own secrets first of all, stays out.
 INHERITED = (*PERSONAL, "OPENCODE_DISABLE_MODELS_FETCH")

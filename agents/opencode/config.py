@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from agents.environment import INHERITED, MARK, PROVIDER_KEYS
+from agents.environment import COMMAND, INHERITED, MARK, PROVIDER_KEYS
 from agents.roles import (
     DESCRIPTIONS,
     ROLES,
@@ -221,13 +221,17 @@ def build_environment(
 
 
 def write_shell(folder: ServerFolder, environ: Mapping[str, str], pass_env: list[str]) -> Path:
-    """The shell that an agent's commands run in: the real one, without what only the server may know."""
+    """The shell that an agent's commands run in: the real one, without what only the server may know.
+
+    Where a command was begun is kept in its environment, so that what it leaves running is known wherever it goes.
+    """
     real = shutil.which("bash") or "/bin/sh"
     hidden = ("OPENCODE_SERVER_PASSWORD", "OPENCODE_SERVER_USERNAME", "OPENCODE_CONFIG_CONTENT", "OPENCODE_CONFIG")
     words = ["exec", "/usr/bin/env"]
     for name in (*hidden, *PROVIDER_KEYS, *pass_env, *(name for name in XDG if name not in environ)):
         words += ["-u", shlex.quote(name)]
     words += [shlex.quote(f"{name}={environ[name]}") for name in XDG if name in environ]
+    words.append(f'{COMMAND}="$PWD"')
     path = folder.shell / Path(real).name  # the server tells by the name how to call it
     _write_private(path, f'#!/bin/sh\n{" ".join(words)} {shlex.quote(real)} "$@"\n'.encode(), mode=0o700)
     return path

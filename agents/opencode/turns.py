@@ -14,11 +14,15 @@ from studio.kernel.text import clean, cut
 
 # How the server words a tool call that somebody refused; the turn stops after it.
 REFUSED = re.compile(r"rejected permission|dismissed this question", re.IGNORECASE)
+# How it words a tool call that an abort has ended.
+ABORTED = re.compile(r"\A(task cancelled|tool execution aborted)", re.IGNORECASE)
 NOT_FOUND = re.compile(r"(model|agent|provider) not found|ProviderModelNotFoundError", re.IGNORECASE)
 RATE_LIMIT = re.compile(r"rate.?limit|too many requests|quota|\b429\b", re.IGNORECASE)
 CREDENTIALS = re.compile(r"unauthori[sz]ed|invalid.{0,12}(api.?)?key|\b40[13]\b|authentication", re.IGNORECASE)
 # Failures of the way to the provider, which the server does not always mark as such.
-PASSING = re.compile(r"connection (reset|refused|closed)|timed? ?out|overloaded|temporarily|\b50[0234]\b", re.IGNORECASE)
+PASSING = re.compile(
+    r"connection (reset|refused|closed)|timed? ?out|overloaded|temporarily|\b50[0234]\b", re.IGNORECASE
+)
 
 NO_REASON = "The model provider ended its answer without saying why."
 CUT_OFF = "The answer reached the model's output limit."
@@ -91,6 +95,7 @@ def view_of(
         error_code=judgement.code,
         error_message=judgement.message,
         retryable=judgement.retryable,
+        cut_off=any(ABORTED.search(_tool_error(part)) for message in answers for part in message["parts"]),
         last_answer=last_answer,
         missing=tuple(one for one in steers if one not in present),
         result_text=_last_words(answers),

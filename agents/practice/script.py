@@ -59,6 +59,7 @@ class Answer:
     pace: float = 0.0
     fault: Fault | None = None
     prose: str = ""
+    usage: tuple[int, int] | None = None  # tokens in and out that it claims; None: counted by its length
 
 
 def answer_for(conversation: Conversation) -> Answer:
@@ -127,6 +128,7 @@ def _expand(step: Any, conversation: Conversation) -> list[Answer]:
             delay=float(step.get("delay", 0)),
             pace=float(step.get("pace", 0)),
             fault=_fault(step.get("fault")),
+            usage=_usage(step.get("usage")),
         )
         if "plan" in step:
             return [_plan(plain, str(step["plan"]), conversation)]
@@ -151,6 +153,12 @@ def _fault(value: Any) -> Fault | None:
         times=int(value.get("times", 0)),
         seconds=float(value.get("seconds", 3600)),
     )
+
+
+def _usage(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    return max(0, int(value.get("input", 0))), max(0, int(value.get("output", 0)))
 
 
 def _plan(plain: Answer, plan: str, conversation: Conversation) -> Answer:

@@ -139,7 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         said = len(answer.text) + sum(len(json.dumps(call.arguments)) for call in answer.calls)
         reason = "tool_calls" if answer.calls else "stop"
         self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
-        self._event({"choices": [], "usage": _usage(asked, said, len(answer.reasoning))})
+        usage = _counts(*answer.usage, 0) if answer.usage else _usage(asked, said, len(answer.reasoning))
+        self._event({"choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
 
@@ -233,7 +234,10 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 
 def _usage(asked: int, said: int, thought: int) -> dict[str, Any]:
     """Token counts by the rule of thumb of four characters each."""
-    prompt, completion, reasoning = asked // 4 + 1, (said + thought) // 4 + 1, thought // 4
+    return _counts(asked // 4 + 1, (said + thought) // 4 + 1, thought // 4)
+
+
+def _counts(prompt: int, completion: int, reasoning: int) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

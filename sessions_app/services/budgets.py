@@ -8,7 +8,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.db import transaction
@@ -28,10 +27,11 @@ from sessions_app.models import (
     Turn,
     TurnState,
 )
+from sessions_app.services import ask_rows
 from sessions_app.services.abort import request_abort
 from sessions_app.services.pause import pause_turn, release_turn
 from sessions_app.services.turns import lock_session
-from sessions_app.signals import ask_closed, ask_opened
+from sessions_app.signals import ask_opened
 from sessions_app.usage import today
 from studio import outbox
 from studio.kernel.clock import now
@@ -135,9 +135,10 @@ def _ask(turn: Turn, reached: Reached) -> None:
             asker=STUDIO,
             title=f"{reached.sentence}{GO_ON}",
             detail=detail,
+            due_at=ask_rows.due_from(session.project_id, now()),
         )
         BudgetHit.objects.filter(pk=hit.pk).update(ask=ask, used=reached.used)
-        _write(ask, "opened", {"title": ask.title, "turn": turn.number})
+        ask_rows.note(ask, "opened", {"title": ask.title, "asker": ask.asker, "turn": turn.number})
         ask_opened.send(sender=Ask, ask=ask)
     pause_turn(turn_id=turn.pk, reason=HOLD)
 
@@ -148,11 +149,9 @@ def answered(ask: Ask) -> None:
     "Once" grants the amount again to what the budget counts, so every turn that waits for the same goes on (a job lets the
     others go); anything else ends this turn.
     """
-    who = ask.answered_name or "nobody"
     if ask.reply not in (AskReply.ONCE, AskReply.ALWAYS):
-        said = f": {ask.message}" if ask.message else ""
-        message = f"{ask.title.removesuffix(GO_ON)}, and {who} said no{said}."
         if ask.turn_id:
+            message = f"{ask.title.removesuffix(GO_ON)}, and {_refusal(ask)}."
             request_abort(turn_id=ask.turn_id, reason=EXCEEDED, message=message)
         return
     hit = BudgetHit.objects.select_for_update().select_related("budget").filter(pk=ask.detail.get("hit")).first()
@@ -164,6 +163,13 @@ def answered(ask: Ask) -> None:
         hit.save(update_fields=["allowance", "used", "at"])
         enqueue(Names.RECONSIDER_BUDGETS)
     _let_go(ask)
+
+
+def _refusal(ask: Ask) -> str:
+    if ask.state == AskState.EXPIRED:
+        return "nobody answered in time"
+    words = ask.message.rstrip(".")
+    return f"{ask.answered_name} said no: {words}" if words else f"{ask.answered_name} said no"
 
 
 def _used_now(ask: Ask, budget: Budget) -> Decimal:
@@ -187,10 +193,7 @@ def reconsider() -> int:
             continue
         with transaction.atomic():
             lock_session(ask.session_id)
-            if Ask.objects.filter(pk=ask.pk, state=AskState.PENDING).update(state=AskState.WITHDRAWN):
-                _write(ask, "withdrawn", {})
-                ask.state = AskState.WITHDRAWN
-                ask_closed.send(sender=Ask, ask=ask)
+            if ask_rows.close_row(ask, AskState.WITHDRAWN, "withdrawn", {}):
                 _let_go(ask)
                 closed += 1
     return closed
@@ -215,8 +218,3 @@ def _let_go(ask: Ask) -> None:
     others = Ask.objects.filter(turn_id=ask.turn_id, kind=AskKind.BUDGET, state=AskState.PENDING).exclude(pk=ask.pk)
     if not others.exists():
         release_turn(turn_id=ask.turn_id)
-
-
-def _write(ask: Ask, what: str, data: dict[str, Any]) -> None:
-    entry = LogEntry(f"ask.{what}", f"ask.{what}:{ask.pk}", {"ask": str(ask.pk), "kind": ask.kind, **data}, now())
-    session_log.append(ask.session_id, [entry])

@@ -104,6 +104,9 @@ def _ended(turn: Turn, view: TurnView) -> None:
     """The server says how it ended; an abort is a failure when the studio's watchdog asked for it."""
     outcome = TurnOutcome(view.state)
     code, message = view.error_code, view.error_message
+    if outcome == TurnOutcome.COMPLETED and view.cut_off and turn.abort_requested_at:
+        # The server may let an agent go on whose sub-agent was just stopped; a quick model then answers to half the work.
+        outcome = TurnOutcome.ABORTED
     if outcome == TurnOutcome.ABORTED and turn.hold and not turn.abort_requested_at:
         park(turn, view.last_answer)
         return

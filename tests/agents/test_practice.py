@@ -271,6 +271,12 @@ def test_answer__is_streamed_in_pieces_with_usage(practice):
     assert found[-1]["usage"]["total_tokens"] > found[-1]["usage"]["completion_tokens"] > 0
 
 
+def test_answer__claims_the_usage_that_its_step_names(practice):
+    script = {"implementation": [[{"text": "Done.", "usage": {"input": 1_000_000, "output": 20}}]]}
+    usage = chunks(post(practice, request(script=script)))[-1]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (1_000_000, 20, 1_000_020)
+
+
 def test_log__has_one_line_per_request(practice):
     post(practice, request(script=STEPS, key="A-1")).content  # noqa: B018 -- reading it is what is meant
     wait_for(lambda: log(practice))

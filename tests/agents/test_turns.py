@@ -68,6 +68,16 @@ def test_idle_session__is_judged_by_its_last_answer(answers, state, code):
     assert (judged.state, judged.error_code) == (state, code)
 
 
+@pytest.mark.parametrize(
+    ("error", "cut_off"),
+    [("Task cancelled", True), ("Tool execution aborted", True), ("No such task cancelled", False)],
+)
+def test_cut_off__an_abort_has_ended_a_tool_whatever_came_after_it(error, cut_off):
+    cut = answer("msg_2", finish="tool-calls", parts=[tool("error", error=error)])
+    judged = view(user(), cut, answer("msg_3", finish="stop"))
+    assert (judged.state, judged.cut_off) == ("completed", cut_off)
+
+
 def test_busy_session__runs_whatever_its_messages_say():
     assert view(user(), answer(finish="stop"), status={"type": "busy"}).state == "running"
     assert view(status={"type": "busy"}).state == "running"
