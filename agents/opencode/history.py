@@ -41,8 +41,9 @@ def replay(client: OpenCodeClient, cursors: Mapping[str, int]) -> Iterator[Repla
         directories = {info["id"]: info.get("directory") or "" for info in sessions}
     wanted = dict(cursors)
     for child in _below(cursors, children):
-        wanted.setdefault(child.session, -1)
-        yield Replayed(child.session, -1, [child])
+        if child.session not in wanted:
+            wanted[child.session] = -1
+            yield Replayed(child.session, -1, [child])
     names = list(wanted)
     others |= dict.fromkeys(names, NEVER)
     for start in range(0, len(names), GROUP):

@@ -106,13 +106,19 @@ def test_history__new_sub_agents_come_first_each_after_its_parent():
     assert server.asked == [{SESSION: 3, "ses_kid": 0, "ses_grand": 0, "ses_x": NEVER}]
 
 
+def test_history__a_sub_agent_that_is_named_is_not_announced_again():
+    server = Server(DURABLE, [info("ses_kid", SESSION), info(SESSION)])
+    assert list(replay(server, {SESSION: NEVER, "ses_kid": 4})) == []
+    assert server.asked == [{SESSION: NEVER, "ses_kid": 4}]
+
+
 def test_history__without_a_list_of_sessions_children_are_asked_for():
     pages = list(replay(Server([], None), {SESSION: 3}))
     assert pages == [Replayed(f"{SESSION}_kid", -1, [ChildOpened(f"{SESSION}_kid", SESSION, "Kid")])]
 
 
 def test_history__a_session_that_is_its_own_parent_ends_the_search():
-    assert len(list(replay(Server([], [info(SESSION, SESSION)]), {SESSION: 3}))) == 1
+    assert list(replay(Server([], [info(SESSION, SESSION)]), {SESSION: 3})) == []
 
 
 @pytest.mark.parametrize("answer", [None, {}, 7])
