@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -21,6 +22,7 @@ from sessions_app.serializers import (
     TranscriptEntrySerializer,
     TranscriptPageSerializer,
 )
+from studio.event_stream import LastEventId, StreamedView, in_both_forms
 from studio.kernel.api_input import CursorQuery, checked_query
 from studio.kernel.errors import NotFound
 from studio.kernel.pagination import cursor_page
@@ -37,13 +39,24 @@ class SessionDetail(APIView):
         return Response(SessionSerializer(visible_session(request, session_id)).data)
 
 
-class SessionEvents(APIView):
+class SessionEvents(StreamedView):
     """A session's log."""
 
-    @extend_schema(operation_id="sessions_events", parameters=[ID, CursorQuery], responses=SessionEventPageSerializer)
-    def get(self, request: Request, session_id: uuid.UUID) -> Response:
-        """Read a session's log after a cursor: entries are numbered without a gap, so `after` continues exactly."""
+    @extend_schema(
+        operation_id="sessions_events",
+        parameters=[ID, CursorQuery, LastEventId],
+        responses=in_both_forms(SessionEventPageSerializer),
+    )
+    def get(self, request: Request, session_id: uuid.UUID) -> HttpResponseBase:
+        """Read a session's log after a cursor: entries are numbered without a gap, so `after` continues exactly.
+
+        As an event stream it is replayed from the cursor and then followed: each event has its `seq` as id, its `kind` as
+        event, and as data what stands in a page. Beside them come `subscribed` at the beginning, and before the end
+        `resync` (connect again) or `ended` (the account may no longer read it).
+        """
         session, query = visible_session(request, session_id), checked_query(CursorQuery, request)
+        if self.wants_stream(request):
+            return self.stream(request, f"session:{session_id}", query["after"], _row)
         events = selectors.read_session(str(session_id), **query)
         return _page(request, session, SessionEventSerializer(events, many=True).data)
 
@@ -65,6 +78,11 @@ def visible_session(request: Request, session_id: uuid.UUID) -> AgentSession:
     if session is None:
         raise NotFound("There is no such session.")
     return session
+
+
+def _row(frame: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the stream, as it stands in a page."""
+    return {name: frame[name] for name in ("seq", "kind", "data", "at")}
 
 
 def _page(request: Request, session: AgentSession, rows: Any) -> Response:

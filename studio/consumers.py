@@ -49,8 +49,13 @@ class Window:
     def count(self, length: int) -> None:
         """A message of this length is being sent."""
         self._sent += length
-        if self._sent - self._confirmed >= self.SIZE:
+        if self.unconfirmed >= self.SIZE:
             self._open.clear()
+
+    @property
+    def unconfirmed(self) -> int:
+        """How much is on its way."""
+        return self._sent - self._confirmed
 
     async def room(self) -> None:
         """Return when more may be sent."""
@@ -76,7 +81,7 @@ class Window:
             self._confirmed = self._pings.pop(earlier)[0]
             if earlier == word:
                 break
-        if self._sent - self._confirmed < self.SIZE:
+        if self.unconfirmed < self.SIZE:
             self._open.set()
 
     def unanswered(self) -> float:

@@ -110,8 +110,9 @@ class FeedReader:
     The hub calls `deliver` and `deliver_delta`, the guard the other three; all of it happens on one event loop.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, deltas: bool = True) -> None:
         self.identity = identity
+        self.deltas = deltas  # whether it takes text that is being written
         self.queue = FrameQueue()
         self.signed_out = asyncio.Event()
         self.overrun = asyncio.Event()  # it asked for more than can be said to it
@@ -225,7 +226,7 @@ class FeedReader:
 
     def deliver_delta(self, frame: str) -> None:
         """Queue a piece of text, unless the reader is behind: pieces are disposable."""
-        if not self.queue.is_half_full:
+        if self.deltas and not self.queue.is_half_full:
             self.queue.offer(frame)
 
     def withdraw(self, topic: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpResponseBase
 from django.urls import URLPattern, path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from studio import outbox
+from studio.event_stream import LastEventId, StreamedView, in_both_forms
 from studio.kernel.api_input import CursorQuery, checked_query
 from studio.kernel.errors import NotFound
 from studio.kernel.pagination import cursor_page
@@ -43,22 +44,34 @@ class FeedPageSerializer(serializers.Serializer[Any]):
     head = serializers.IntegerField(help_text="The number of the newest event.")
 
 
-class Feed(APIView):
+class Feed(StreamedView):
     """A project's feed."""
 
-    @extend_schema(operation_id="feed", parameters=[FeedQuery], responses=FeedPageSerializer)
-    def get(self, request: Request) -> Response:
-        """Read a project's events after a cursor: numbered without a gap, in the order in which they became true."""
+    @extend_schema(
+        operation_id="feed", parameters=[FeedQuery, LastEventId], responses=in_both_forms(FeedPageSerializer)
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Read a project's events after a cursor: numbered without a gap, in the order in which they became true.
+
+        As an event stream it is replayed from the cursor and then followed: each event has its `seq` as id, its `kind` as
+        event, and as data what stands in a page. Beside them come `subscribed` at the beginning, and before the end
+        `resync` (connect again) or `ended` (the account may no longer read it).
+        """
         query = checked_query(FeedQuery, request)
         project = project_by(query.pop("project"))
         if role_in(request.user, project) is None:
             raise NotFound("There is no such project.")
+        if self.wants_stream(request):
+            return self.stream(request, f"project:{project.pk}", query["after"], _row)
         head = outbox.project_head(str(project.pk))
-        rows = [
-            {"seq": event.seq, "topic": event.data.pop("topic"), "kind": event.kind, "data": event.data, "at": event.at}
-            for event in outbox.read_project(str(project.pk), **query)
-        ]
+        rows = [_row(event.frame()) for event in outbox.read_project(str(project.pk), **query)]
         return Response(cursor_page(request, FeedEventSerializer(rows, many=True).data, head=head))
+
+
+def _row(frame: dict[str, Any]) -> dict[str, Any]:
+    """An event as the feed's readers over HTTP get it: its own topic instead of the project's."""
+    data = dict(frame["data"])
+    return {"seq": frame["seq"], "topic": data.pop("topic"), "kind": frame["kind"], "data": data, "at": frame["at"]}
 
 
 urlpatterns: list[URLPattern] = [path("feed", Feed.as_view(), name="api-feed")]

@@ -57,6 +57,13 @@ class Conflict(StudioError):
         self.allowed = allowed
 
 
+class TooMany(StudioError):
+    """The account has as much of it as it may have at once."""
+
+    code = "too_many"
+    status = 429
+
+
 class Upstream(StudioError):
     """Something outside (agent server, version control, broker) failed; `transient` says whether a retry can help."""
 

@@ -6,81 +6,12 @@ import asyncio
 import json
 
 import pytest
-from channels.db import database_sync_to_async
-from channels.layers import channel_layers
-from channels.testing import WebsocketCommunicator
-from django.contrib.auth.models import AnonymousUser
-from django.db import transaction
 
-from studio import doorbell, hub, outbox
-from studio.consumers import FeedConsumer
-from tests.factories import make_project, make_user
-from tests.real.valkey import valkey  # noqa: F401 -- a fixture
+from studio import consumers, doorbell, readers
+from studio.kernel.ids import new_id
+from tests.studio.feed import PATIENCE, apublish, ask, connect, end, seqs
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("valkey")]
-
-PATIENCE = 10  # seconds
-
-
-@pytest.fixture
-def broker(valkey, settings):  # noqa: F811
-    """The channel layer of production on the real Valkey; hubs and loops of other tests are forgotten."""
-    settings.CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey.url]}}
-    }
-    channel_layers.backends = {}
-    hub._hubs.clear()
-    doorbell._loop = None
-    yield valkey
-    channel_layers.backends = {}
-    doorbell._loop = None
-
-
-def publish(project, *kinds: str) -> None:
-    with transaction.atomic():
-        for kind in kinds:
-            outbox.publish(project.pk, f"task:{project.pk}", kind, {"x": 1})
-
-
-apublish = database_sync_to_async(publish)
-
-
-async def connect(user) -> WebsocketCommunicator:
-    reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
-    vars(reader)["scope"]["user"] = user
-    connected, _ = await reader.connect()
-    assert connected
-    return reader
-
-
-async def ask(reader, **message) -> dict:
-    await reader.send_json_to(message)
-    return await reader.receive_json_from(PATIENCE)
-
-
-async def seqs(reader, count: int) -> list[int]:
-    """The numbers of the next events; pings and deltas are passed over."""
-    found: list[int] = []
-    while len(found) < count:
-        frame = await reader.receive_json_from(PATIENCE)
-        if frame["type"] == "event":
-            found.append(frame["seq"])
-    return found
-
-
-@pytest.fixture
-def world(db, broker):
-    owner = make_user(superuser=True)
-    return owner, make_project(owner=owner)
-
-
-async def end(*readers) -> None:
-    for reader in readers:
-        await reader.disconnect()
-    for one in hub._hubs.values():
-        for task in one._tasks:
-            task.cancel()
-    await asyncio.sleep(0)
 
 
 async def test_subscribe__replays_then_follows(world):
@@ -165,44 +96,79 @@ async def test_batch__what_waits_comes_in_one_message(world):
     await end(reader)
 
 
-async def test_anonymous__is_turned_away(world):
-    reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
-    vars(reader)["scope"]["user"] = AnonymousUser()
-    await reader.connect()
-    assert (await reader.receive_output(PATIENCE))["code"] == 4401
-
-
-async def test_stranger__sees_no_topic(world):
-    stranger = await database_sync_to_async(make_user)()
-    reader = await connect(stranger)
-    answer = await ask(reader, type="subscribe", topics=[f"project:{world[1].pk}"])
-    assert (answer["type"], answer["code"]) == ("error", "not_found")
+async def test_beyond__a_cursor_of_another_history_is_told(world):
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, "a", "b")
+    reader = await connect(owner)
+    answer = await ask(reader, type="subscribe", topics=[topic], after={topic: 17})
+    assert answer == {"type": "subscribed", "topic": topic, "seq": 2, "head": 2, "beyond": True}
+    await apublish(project, "c")
+    assert await seqs(reader, 1) == [3]
     await end(reader)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "code"),
     [
-        "no json",
-        "[]",
-        "{}",
-        '{"type":"subscribe"}',
-        '{"type":"subscribe","topics":"x"}',
-        '{"type":"subscribe","topics":["project:1"],"after":[]}',
-        '{"type":"subscribe","topics":["project:1"],"after":{"project:1":-1}}',
-        '{"type":"subscribe","topics":["nothing:1"]}',
-        '{"type":"subscribe","topics":["project:no-id"]}',
-        json.dumps({"type": "subscribe", "topics": [f"project:{n}" for n in range(201)]}),
-        "[" * 60_000,
-        "x" * 70_000,
+        ("no json", "bad_frame"),
+        ("[]", "bad_frame"),
+        ("{}", "bad_frame"),
+        ('{"type":["subscribe"]}', "bad_frame"),
+        ('{"type":"subscribe"}', "bad_frame"),
+        ('{"type":"subscribe","topics":"x"}', "bad_frame"),
+        ('{"type":"subscribe","topics":[1]}', "bad_frame"),
+        ('{"type":"subscribe","topics":["project:1"],"after":[]}', "bad_frame"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":-1}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":"7"}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":1.5}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":true}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":NaN}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":9223372036854775808}}', "bad_cursor"),
+        ('{"type":"subscribe","topics":["project:1"],"after":{"project:1":' + "9" * 5000 + "}}", "bad_frame"),
+        ('{"type":"subscribe","topics":["nothing:1"]}', "not_found"),
+        ('{"type":"subscribe","topics":["project:no-id"]}', "not_found"),
+        ('{"type":"subscribe","topics":["project:\\u0000"]}', "not_found"),
+        ('{"type":"subscribe","topics":["project:\\ud800"]}', "not_found"),
+        ('{"type":"subscribe","topics":["' + "x" * 5000 + '"]}', "not_found"),
+        ('{"type":"unsubscribe"}', "bad_frame"),
+        (json.dumps({"type": "subscribe", "topics": [f"project:{n}" for n in range(201)]}), "too_many_topics"),
+        (json.dumps({"type": "subscribe", "topics": [f"project:{new_id()}" for _ in range(10_000)]}), "bad_frame"),
+        ("[" * 60_000, "bad_frame"),
+        ("x" * 70_000, "bad_frame"),
+        (b"\x00\xff", "bad_frame"),
     ],
-    ids=range(12),
+    ids=range(26),
 )
-async def test_bad_frames__are_answered_and_the_connection_goes_on(world, text):
+async def test_bad_frames__are_answered_and_the_connection_goes_on(world, text, code):
     reader = await connect(world[0])
-    await reader.send_to(text_data=text)
-    assert (await reader.receive_json_from(PATIENCE))["type"] == "error"
+    await (reader.send_to(bytes_data=text) if isinstance(text, bytes) else reader.send_to(text_data=text))
+    answer = await reader.receive_json_from(PATIENCE)
+    assert (answer["type"], answer["code"]) == ("error", code)
+    assert answer["message"]
     assert (await ask(reader, type="ping"))["type"] == "pong"
+    await end(reader)
+
+
+async def test_subscriptions__are_bounded_over_several_frames(world):
+    owner, project = world
+    topic = f"project:{project.pk}"
+    reader = await connect(owner)
+    await ask(reader, type="subscribe", topics=[topic])
+    for name in (f"project:{new_id()}" for _ in range(3)):
+        assert (await ask(reader, type="subscribe", topics=[name]))["code"] == "not_found"
+    crowd = [f"project:{new_id()}" for _ in range(200)]
+    assert (await ask(reader, type="subscribe", topics=crowd))["code"] == "too_many_topics"
+    await apublish(project, "a")
+    assert await seqs(reader, 1) == [1]  # what it had, it has still
+    await end(reader)
+
+
+async def test_subscribe__an_id_written_otherwise_is_no_topic(world):
+    owner, project = world
+    reader = await connect(owner)
+    answer = await ask(reader, type="subscribe", topics=[f"project:{project.pk.hex}"])
+    assert answer["code"] == "not_found"
     await end(reader)
 
 
@@ -215,3 +181,146 @@ async def test_unsubscribe__ends_the_topic(world):
     await apublish(project, "a")
     assert (await ask(reader, type="ping"))["type"] == "pong"
     await end(reader)
+
+
+async def test_subscribe_again__goes_on_from_the_cursor_without_double(world):
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, *["a"] * 4)
+    reader = await connect(owner)
+    await ask(reader, type="subscribe", topics=[topic], after={topic: 0})
+    assert await seqs(reader, 4) == [1, 2, 3, 4]
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: 2}})
+    assert await seqs(reader, 2) == [3, 4]
+    await apublish(project, "b")
+    assert await seqs(reader, 1) == [5]
+    await end(reader)
+
+
+async def test_replay__comes_in_pages(world, monkeypatch):
+    monkeypatch.setattr(readers, "PAGE", 7)
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, *["a"] * 50)
+    reader = await connect(owner)
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: 0}})
+    assert await seqs(reader, 50) == list(range(1, 51))
+    await end(reader)
+
+
+# ---- readers that do not read
+
+
+async def test_window__not_more_is_sent_than_the_reader_confirms(world, monkeypatch):
+    monkeypatch.setattr(consumers.Window, "SIZE", 4_000)
+    monkeypatch.setattr(consumers.Window, "PING_EVERY", 1_000)
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, *["a"] * 100)
+    reader = await connect(owner)
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: 0}})
+    length = 0
+    while not await reader.receive_nothing(1):
+        text = await reader.receive_from()
+        length += len(text) if json.loads(text)["type"] == "event" else 0
+    assert 3_000 < length < 6_000
+    await end(reader)
+
+
+async def test_window__a_confirmed_reader_gets_everything(world, monkeypatch):
+    monkeypatch.setattr(consumers.Window, "SIZE", 4_000)
+    monkeypatch.setattr(consumers.Window, "PING_EVERY", 1_000)
+    owner, project = world
+    topic = f"project:{project.pk}"
+    await apublish(project, *["a"] * 100)
+    reader = await connect(owner)
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: 0}})
+    assert await seqs(reader, 100) == list(range(1, 101))
+    await end(reader)
+
+
+def test_window__a_word_that_was_not_sent_confirms_nothing():
+    window = consumers.Window()
+    window.count(window.SIZE)
+    first, second = window.ping()["id"], window.ping()["id"]
+    for word in (None, "", 7, "guessed", ["x"]):
+        window.pong(word)
+    assert window.unconfirmed == window.SIZE
+    window.pong(second)
+    assert window.unconfirmed == 0
+    window.count(10)
+    window.pong(first)  # late, and answered already
+    assert window.unconfirmed == 10
+
+
+async def test_ping__without_an_answer_the_connection_ends(world, monkeypatch):
+    monkeypatch.setattr(consumers, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(consumers, "ANSWER_SECONDS", 0.2)
+    reader = await connect(world[0])
+    while (said := await reader.receive_output(PATIENCE))["type"] == "websocket.send":
+        assert json.loads(said["text"])["type"] == "ping"
+    assert (said["type"], said["code"]) == ("websocket.close", 4408)
+
+
+async def test_ping__an_answered_one_keeps_the_connection(world, monkeypatch):
+    monkeypatch.setattr(consumers, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(consumers, "ANSWER_SECONDS", 0.4)
+    reader = await connect(world[0])
+    for _ in range(20):
+        frame = await reader.receive_json_from(PATIENCE)
+        await reader.send_json_to({"type": "pong", "id": frame["id"]})
+    assert (await ask(reader, type="ping"))["type"] in ("pong", "ping")
+    await end(reader)
+
+
+async def test_slow_reader__is_told_and_goes_on_without_a_gap(world, monkeypatch):
+    monkeypatch.setattr(consumers.Window, "SIZE", 2_000)
+    monkeypatch.setattr(consumers.Window, "PING_EVERY", 500)
+    monkeypatch.setattr(readers, "QUEUE_FRAMES", 20)
+    monkeypatch.setattr(readers, "SLOW_SECONDS", 0.3)
+    owner, project = world
+    topic = f"project:{project.pk}"
+    reader = await connect(owner)
+    await ask(reader, type="subscribe", topics=[topic])
+    await apublish(project, *["a"] * 200)
+    await asyncio.sleep(1.5)  # it does not read, far beyond what is allowed
+    seen = []
+    while True:
+        frame = await reader.receive_json_from(PATIENCE)
+        if frame["type"] == "ping":
+            await reader.send_json_to({"type": "pong", "id": frame["id"]})
+        elif frame["type"] == "event":
+            seen.append(frame["seq"])
+        elif frame["type"] == "resync":
+            break
+    assert frame == {"type": "resync", "topic": topic, "seq": seen[-1]}
+    assert len(seen) < 200
+    await reader.send_json_to({"type": "subscribe", "topics": [topic], "after": {topic: seen[-1]}})
+    seen += await seqs(reader, 200 - len(seen))
+    assert seen == list(range(1, 201))
+    await end(reader)
+
+
+async def test_burst__that_does_not_fit_is_read_from_the_rows(world, monkeypatch):
+    monkeypatch.setattr(readers, "QUEUE_FRAMES", 10)
+    owner, project = world
+    topic = f"project:{project.pk}"
+    reader = await connect(owner)
+    await ask(reader, type="subscribe", topics=[topic])
+    await apublish(project, *["a"] * 300)
+    assert await seqs(reader, 300) == list(range(1, 301))  # a resync would have ended them
+    await apublish(project, "b")
+    assert await seqs(reader, 1) == [301]
+    await end(reader)
+
+
+async def test_asking_without_reading__ends_the_connection(world, monkeypatch):
+    monkeypatch.setattr(consumers.Window, "SIZE", 100)
+    monkeypatch.setattr(readers, "QUEUE_FRAMES", 5)
+    monkeypatch.setattr(readers, "RESERVE_FRAMES", 5)
+    reader = await connect(world[0])
+    for _ in range(100):
+        await reader.send_json_to({"type": "ping"})
+    while (said := await reader.receive_output(PATIENCE))["type"] == "websocket.send":
+        pass
+    assert said["code"] == 1013
