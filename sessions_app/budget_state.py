@@ -166,9 +166,16 @@ class BudgetUse:
 
 def use_in_project(project: Project) -> list[BudgetUse]:
     """The project's budgets and those that hold everywhere, with the present use of those that count the whole project."""
-    rows = Budget.objects.filter(Q(project=project) | Q(project=None)).order_by("project", "scope", "metric", "amount")
+    rows = Budget.objects.filter(Q(project=project) | Q(project=None)).order_by("scope", "metric", "amount")
     whole = (BudgetScope.PROJECT, BudgetScope.DAY)
-    return _uses(list(rows), {scope.value: str(project.pk) for scope in whole})
+    own_first = sorted(rows, key=lambda one: (one.project_id is None, list(BudgetScope).index(BudgetScope(one.scope))))
+    return _uses(own_first, {scope.value: str(project.pk) for scope in whole})
+
+
+def use_everywhere() -> list[BudgetUse]:
+    """The budgets that hold in every project; each project uses its own."""
+    rows = Budget.objects.filter(project=None).order_by("scope", "metric", "amount")
+    return [BudgetUse(one, None, one.amount) for one in rows]
 
 
 def use_of_task(project: Project, subject: str) -> list[BudgetUse]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from sessions_app import api as sessions_api
-from sessions_app import asks_api, inbox_api, rules_api
+from sessions_app import asks_api, budgets_api, inbox_api, rules_api
 from studio.api import document, feed, health
 from tasks import api as tasks_api
+from tasks import usage_api
 from workspaces import api as workspaces_api
 from workspaces.commands import api as commands_api
 
@@ -20,6 +21,8 @@ version_1: list[URLPattern | URLResolver] = [
     *inbox_api.urlpatterns,
     *asks_api.urlpatterns,
     *rules_api.urlpatterns,
+    *budgets_api.urlpatterns,
+    *usage_api.urlpatterns,
     *feed.urlpatterns,
 ]
 

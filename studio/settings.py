@@ -231,6 +231,7 @@ SPECTACULAR_SETTINGS = {
         "AskKind": "sessions_app.models.AskKind",
         "AskState": "sessions_app.models.AskState",
         "AskReply": "sessions_app.models.AskReply",
+        "BudgetAction": "sessions_app.models.BudgetAction",
         "AskTimeout": "sessions_app.models.AskTimeout",
         "RuleAction": "sessions_app.models.RuleAction",
     },

@@ -107,9 +107,7 @@ def settle(
     return True
 
 
-def settle_stopped(
-    turn: Turn, *, message: str = "", result_text: str = "", not_stored: Sequence[str] = ()
-) -> bool:
+def settle_stopped(turn: Turn, *, message: str = "", result_text: str = "", not_stored: Sequence[str] = ()) -> bool:
     """Settle a turn whose end was asked for: it failed when the studio itself asked, with what was said then."""
     failed = turn.abort_reason in WATCHDOG_CODES
     return settle(
