@@ -38,6 +38,7 @@ TABS = {
     "transcript": "Transcript",
     "changes": "Changes",
     "review": "AI review",
+    "commands": "Commands",
     "history": "History",
 }
 DOES = {

@@ -23,6 +23,8 @@ from tasks.services.board import edit_task
 from tasks.services.lifecycle import act, allowed_actions
 from tasks.task_page import TaskPage
 from tasks.views.board import PRIORITIES, cards_response
+from workspaces.commands.selectors import active_in
+from workspaces.commands.views import panel as command_panel
 from workspaces.selectors import role_in
 
 # The ways to finish, in plain words. {branch} is the target.
@@ -169,7 +171,9 @@ def _page(
 def _tabs(page: TaskPage) -> list[tuple[str, str, str]]:
     """(name, label, badge) of each tab."""
     plans, reviews = page.detail.plans, page.detail.reviews
+    running = active_in(page.task.workspace) if page.task.workspace else 0
     badges = {
+        "commands": f"{running} running" if running else "",
         "plan": f"v{plans[-1].version}" if plans else "",
         "transcript": str(len(page.sessions)) if page.sessions else "",
         "review": f"{page.open_findings} open" if page.open_findings else (str(len(reviews)) if reviews else ""),
@@ -193,6 +197,8 @@ def _tab_context(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
         return {"plan": plan, "plan_html": markdown(plan.text) if plan else ""}
     if page.tab == "transcript":
         return _transcript(request, page)
+    if page.tab == "commands" and page.task.workspace:
+        return command_panel(request, page.task.workspace)
     if page.tab == "review":
         return {
             "reviews": [
