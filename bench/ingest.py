@@ -137,7 +137,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
         try:
             made = rows(studio, "make", str(options.sessions))
             upstream.tell(busy=made["busy"])
-            token = studio.http.headers["Authorization"].removeprefix("Bearer ")
+            token = str(studio.http.headers["Authorization"]).removeprefix("Bearer ")
             address = f"{studio.url.replace('http', 'ws', 1)}/ws/feed/"
             orders = {"sessions": made["sessions"]}
             ours = measure(address, token, made["topics"], upstream, orders, options, {**parts(studio), **simulated})

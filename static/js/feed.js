@@ -109,7 +109,7 @@ class Feed extends EventTarget {
     if (!topics.length) return;
     const cursors = topics.map((name) => [name, this.#topics.get(name).cursor]);
     const after = Object.fromEntries(cursors.filter(([, cursor]) => cursor !== null));
-    this.#send({ type: "subscribe", topics, after });
+    this.#send({ type: "subscribe", topics, after, batch: true });
   }
 
   #send(frame) {
@@ -119,6 +119,10 @@ class Feed extends EventTarget {
   #read(socket, frame) {
     if (socket !== this.#socket) return;
     this.#heard = Date.now();
+    if (frame.type === "batch") {
+      for (const one of frame.frames) this.#read(socket, one);
+      return;
+    }
     const topic = this.#topics.get(frame.topic);
     if (frame.type === "ping") this.#send({ type: "pong", id: frame.id });
     else if (frame.type === "subscribed") this.#subscribed(topic, frame);
