@@ -49,7 +49,7 @@ def main() -> int:
     for thread in threads:
         thread.join()
     minutes = (time.monotonic() - began) / 60
-    command = shlex.join(["make", "crash", f"ARGS={' '.join(sys.argv[1:])}"] if sys.argv[1:] else ["make", "crash"])
+    command = f'make crash ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "make crash"
     section = render(progress.outcomes, points, seeds, command, minutes)
     print(f"\n{section}")
     whole = len(progress.outcomes) == progress.total

@@ -25,18 +25,20 @@ def sleeping():
     return found
 
 
-def test_stop__really_stops_when_its_worker_is_killed_before_the_server_hears_of_it(world, project):
+@pytest.mark.parametrize("step", ["abort.before_post", "abort.after_post"])
+def test_stop__really_stops_when_its_worker_is_killed(world, project, step):
+    title = f"Stop for sure at {step}"
     text = script(implementation=[[bash(" ".join(COMMAND))]])
-    key = world.task({"id": project}, "Stop for sure", text)["key"]
+    key = world.task({"id": project}, title, text)["key"]
     until(sleeping, "the command")
-    world.arm("abort.before_post", "kill")
+    world.arm(step, "kill")
     world.post(f"/tasks/{key}/stop")
-    until(lambda: world.fired("abort.before_post"), "the worker's end")
+    until(lambda: world.fired(step), "the worker's end")
     until(lambda: world.get(f"/tasks/{key}")["run_state"] == "stopped", "the stop")
     until(lambda: not sleeping(), "the end of the command")
     (directory,) = world.rows(
         "SELECT w.path FROM workspaces_workspace w JOIN tasks_task t ON t.workspace_id = w.id WHERE t.title = ?",
-        "Stop for sure",
+        title,
     )[0]
     assert world.opencode(f"/session/status?directory={directory}") == {}
     assert world.get(f"/tasks/{key}")["status"] == "in_progress"
