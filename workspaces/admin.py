@@ -1,6 +1,6 @@
-"""The operator's view of repositories, checkouts and merges.
+"""The operator's view of repositories, checkouts, merges and commands in the background.
 
-Settings and actions go through the services; workspaces and merges are read-only. Memberships are plain rows.
+Settings and actions go through the services; workspaces, merges and commands are read-only. Memberships are plain rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from studio import operations
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from studio.operations import Figure
-from workspaces.models import MergeAttempt, Project, ProjectMembership, Workspace, WorkspaceState
+from workspaces.commands.services import ACTIVE as RUNNING
+from workspaces.commands.services import cancel_command
+from workspaces.models import (
+    Command,
+    CommandState,
+    MergeAttempt,
+    Project,
+    ProjectMembership,
+    Workspace,
+    WorkspaceState,
+)
 from workspaces.services import remove_project, request_removal, retry_merge, update_project
 from workspaces.services.merges import ACTIVE
 from workspaces.services.projects import EDITABLE
@@ -26,10 +36,11 @@ if TYPE_CHECKING:
     ProjectAdminBase = admin.ModelAdmin[Project]
     WorkspaceAdminBase = admin.ModelAdmin[Workspace]
     MergeAdminBase = admin.ModelAdmin[MergeAttempt]
+    CommandAdminBase = admin.ModelAdmin[Command]
     MembershipInlineBase = admin.TabularInline[ProjectMembership, Project]
     MergeInlineBase = admin.TabularInline[MergeAttempt, Workspace]
 else:  # these classes take no parameters while they run
-    ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = admin.ModelAdmin
+    ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = CommandAdminBase = admin.ModelAdmin
     MembershipInlineBase = MergeInlineBase = admin.TabularInline
 
 
@@ -50,6 +61,9 @@ def workspace_figures() -> Iterable[Figure]:
         "Workspaces that could not be removed", counts["stuck"], removing, alarm=counts["stuck"] > 0, note=note
     )
     yield Figure("Merges under way", MergeAttempt.objects.filter(state__in=ACTIVE).count(), merges)
+    commands = reverse("admin:workspaces_command_changelist")
+    running = Command.objects.filter(state__in=RUNNING).count()
+    yield Figure("Commands running", running, f"{commands}?state__exact={CommandState.RUNNING}")
 
 
 operations.register("Workspaces", workspace_figures)
@@ -182,3 +196,26 @@ class MergeAdmin(ReadOnly, LiveListMixin, MergeAdminBase):
     def retry(self, request: HttpRequest, queryset: QuerySet[MergeAttempt]) -> None:
         """Ring for merges that are on their way."""
         for_each(self, request, queryset, retry_merge, "is tried again")
+
+
+@admin.register(Command)
+class CommandAdmin(ReadOnly, LiveListMixin, CommandAdminBase):
+    """Commands in the background, with how they ended."""
+
+    list_display = [
+        "title", "workspace", "state", "exit_code", "requested_by", "started_by_name", "note", "created_at", "ended_at",
+    ]  # fmt: skip
+    list_filter = ["state", "requested_by", "workspace__project"]
+    list_select_related = ["workspace__project"]
+    search_fields = ["title", "text", "workspace__label", "started_by_name"]
+    actions = ["cancel"]
+
+    def live_topics(self, rows: list[Command]) -> set[str]:
+        """The feeds of the projects whose commands are shown."""
+        return {f"project:{row.workspace.project_id}" for row in rows}
+
+    @admin.action(description="Cancel the command", permissions=["operate"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Command]) -> None:
+        """End commands that run."""
+        rows = queryset.select_related("workspace__project")
+        for_each(self, request, rows, lambda row: cancel_command(command=row, actor=request.user), "is being ended")

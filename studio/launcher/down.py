@@ -58,9 +58,9 @@ def _kill(folder: DataFolder) -> None:
 
 
 def _end(folder: DataFolder, say: Say, *, stopped: bool) -> int:
-    count = leftovers.end(folder.root)
+    count = leftovers.end(folder.root) + leftovers.end_commands(folder.root)
     folder.clear()
-    if leftovers.find(folder.root):
+    if leftovers.find(folder.root) or leftovers.find_commands(folder.root):
         raise LauncherError("Some processes of this studio do not end. Look for them with: ps -ef")
     if stopped:
         say("Stopped.")

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.discovery import BinaryMissingError, find_binary
@@ -58,6 +58,7 @@ class Launch:
     environ: Mapping[str, str]
     stop: threading.Event
     say: Say
+    warnings: list[str] = field(default_factory=list)
 
     def run(self) -> int:
         """Start, stay, stop."""
@@ -77,6 +78,7 @@ class Launch:
                 self.say("Stopping …")
                 supervision.stop()
                 leftovers.end(self.folder.root)
+                leftovers.end_commands(self.folder.root)
         finally:
             self.folder.clear()
 
@@ -85,7 +87,9 @@ class Launch:
             try:
                 find_binary(environment.get("OPENCODE_BIN", ""))
             except BinaryMissingError as error:
-                raise LauncherError(f"{error.message} Or start without agents: --no-agent.") from error
+                # No reason to refuse: every page says so, and agents begin as soon as it is there.
+                self.warnings.append(error.message)
+                self.say(f"No agent can run. {error.message}")
         parts = plan(self.options, self.folder, environment)
         write_plan(parts, self.folder.parts)
         return Supervision(self.folder, parts)
@@ -103,10 +107,12 @@ class Launch:
         if setup is None:
             return 0
         supervision.start(part.name for part in supervision.parts if part.stage > 0)
-        if not wait_ready(options, self.stop, supervision.check_starting, self.say):
+        spared = {"agent_servers"} if self.warnings else set()
+        if not wait_ready(options, self.stop, supervision.check_starting, self.say, spared):
             return 0
         write_record(folder.record, replace(record, ready=True))
-        print_ready(options, folder, url, url + setup["login_path"], {"pid": record.pid, "pids": supervision.pids()})
+        more = {"pid": record.pid, "pids": supervision.pids(), "warnings": self.warnings}
+        print_ready(options, folder, url, url + setup["login_path"], more)
         while not self.stop.wait(LOOK_SECONDS):
             if not supervision.alive():
                 self.say("The supervisor has ended; nothing would restart what fails.")
@@ -170,7 +176,7 @@ def print_running(options: Options, folder: DataFolder, environ: Mapping[str, st
     pids: dict[str, int] = {}
     with suppress(LauncherError):
         pids = Supervision(folder, []).pids()
-    more = {"pid": record.pid, "pids": pids, "already_running": True}
+    more = {"pid": record.pid, "pids": pids, "already_running": True, "warnings": []}
     print_ready(running, folder, record.url, record.url + done.stdout.splitlines()[-1], more)
 
 
@@ -193,6 +199,7 @@ def print_ready(options: Options, folder: DataFolder, url: str, link: str, more:
         f"  Stop     {'Ctrl-C where it runs, or: manage.py down' if running else 'Ctrl-C'}",
         "",
     ]
+    lines[-1:-1] = [f"  Agents   none yet: {warning}" for warning in more.get("warnings", [])]
     if not is_loopback(options.host):
         lines.insert(-1, "  Others can reach it. The names they use must stand in STUDIO_ALLOWED_HOSTS.")
     print("\n".join(lines), flush=True)

