@@ -58,6 +58,8 @@ def permission_asked(request: dict[str, Any], directory: str) -> PermissionAsked
         and (clean(command) == command and len(command) <= COMMAND_LIMIT)
     )
     always = [_text(one) for one in request.get("always") or []][:PATTERNS]
+    if always == ["*"]:
+        always = raw[:PATTERNS]  # "always" is for what is asked here, not for everything of its kind
     return PermissionAsked(
         session=identity(request["sessionID"]),
         id=identity(request["id"]),
