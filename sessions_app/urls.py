@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from sessions_app.views import asks, inbox, pages
+from sessions_app.views import asks, budgets, inbox, pages
 
 urlpatterns = [
+    path("projects/<str:key>/settings/budgets/", budgets.budgets, name="project-budgets"),
+    path("projects/<str:key>/settings/budgets/<uuid:budget_id>/", budgets.budget, name="project-budget"),
     path("asks/<uuid:ask_id>/answer/", asks.answer, name="ask-answer"),
     path("sessions/<uuid:session_id>/", pages.session, name="session"),
     path("sessions/<uuid:session_id>/entries/", pages.entries, name="session-entries"),

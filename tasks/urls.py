@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, health, task, waiting
+from tasks.views import board, health, task, usage, waiting
 
 urlpatterns = [
     path("waiting/", waiting.waiting, name="waiting"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("projects/<str:key>/board/", board.board, name="board"),
     path("projects/<str:key>/board/cards/", board.board_cards, name="board-cards"),
     path("projects/<str:key>/board/<slug:status>/", board.board_column, name="board-column"),
+    path("projects/<str:key>/usage/", usage.usage, name="project-usage"),
     path("projects/<str:key>/tasks/new/", board.create, name="task-create"),
     path("tasks/<str:ref>/", task.task, name="task"),
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),

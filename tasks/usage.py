@@ -67,7 +67,7 @@ def tasks_by_id(subjects: Iterable[Any]) -> dict[str, Task]:
             ids.append(uuid.UUID(str(subject)))
         except ValueError:
             continue
-    return {str(task.pk): task for task in Task.objects.filter(pk__in=ids).only("key", "title", "project_id")}
+    return {str(task.pk): task for task in Task.objects.filter(pk__in=ids).only("key", "title", "status")}
 
 
 def _days(rows: list[dict[str, Any]], last: date) -> list[Row]:

@@ -26,11 +26,14 @@ def tokens(count: int | None) -> str:
 
 @register.filter
 def money(amount: Decimal | float | None) -> str:
-    """Dollars: cents from a dollar on, as many digits as it takes below."""
+    """Dollars: cents, and below a dollar up to four digits where it takes them."""
     value = Decimal(str(amount or 0))
     if not value:
         return "0"
-    return f"{value:.2f}" if value >= 1 else f"{value:.4f}".rstrip("0").rstrip(".")
+    if value >= 1:
+        return f"{value:,.2f}"
+    whole, _, digits = f"{value:.4f}".partition(".")
+    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
 @register.filter

@@ -11,7 +11,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from sessions_app import transcripts
+from sessions_app.budget_state import use_of_task
 from sessions_app.overview import context_of
+from sessions_app.usage import of_task
 from studio import outbox
 from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.markdown import render as markdown
@@ -154,6 +156,8 @@ def _page(
         "project": page.task.project,
         "cursor": cursor,
         "tabs": _tabs(page),
+        "used": of_task(page.task.pk),
+        "budgets": use_of_task(page.task.project, str(page.task.pk)),
         "fragment": is_fragment(request),
         "ways": [(way, name, words.format(branch=page.task.project.default_branch)) for way, name, words in WAYS],
         "priorities": _priorities(page.task),

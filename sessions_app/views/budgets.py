@@ -1,0 +1,124 @@
+"""The page of a project's budgets: what each counts, how far it is used, and for an owner the forms that set them."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from sessions_app import usage
+from sessions_app.budget_state import use_in_project
+from sessions_app.models import BudgetAction, BudgetMetric, BudgetScope
+from sessions_app.services import budget_settings
+from studio.kernel.errors import Invalid, NotFound, StudioError
+from studio.kernel.pages import status_of
+from studio.kernel.permissions import Role, at_least
+from workspaces.models import Project
+from workspaces.selectors import NO_PROJECT, project_by, role_in
+
+SCOPES = {
+    BudgetScope.TASK: ("Each task", "all its turns, in all phases"),
+    BudgetScope.RUN: ("Each run", "one phase of a task: planning, work, a review"),
+    BudgetScope.TURN: ("Each turn", "one prompt and the agent's work on it"),
+    BudgetScope.DAY: ("The project, each day", "days begin at midnight UTC"),
+    BudgetScope.PROJECT: ("The project as a whole", "since it was registered"),
+}
+METRICS = {BudgetMetric.COST: "US dollars", BudgetMetric.TOKENS: "tokens"}
+ACTIONS = {
+    BudgetAction.WARN: ("Say so, and go on", "says so, and agents go on"),
+    BudgetAction.ASK: ("Wait for a person", "lets the agent wait until a person says: go on"),
+    BudgetAction.STOP: ("End the turn", "ends the agent's turn"),
+}
+
+
+@require_http_methods(["GET", "POST"])
+def budgets(request: HttpRequest, key: str) -> HttpResponse:
+    """All budgets that hold in the project; a POST adds one."""
+    project = _visible(request, key)
+    if request.method == "GET":
+        return _page(request, project)
+    posted = {name: request.POST.get(name, "").strip() for name in ("scope", "metric", "amount", "action")}
+    try:
+        budget_settings.add_budget(
+            actor=request.user,
+            project=project,
+            scope=posted["scope"],
+            metric=posted["metric"],
+            amount=_amount(posted["amount"]),
+            action=posted["action"],
+        )
+    except NotFound:
+        raise
+    except StudioError as error:
+        return _page(request, project, wrong={"at": "new", "message": error.message}, posted=posted, error=error)
+    messages.success(request, "The budget holds from now on.")
+    return redirect("project-budgets", key=project.key)
+
+
+@require_POST
+def budget(request: HttpRequest, key: str, budget_id: uuid.UUID) -> HttpResponse:
+    """Change or remove one budget."""
+    project = _visible(request, key)
+    try:
+        if request.POST.get("do") == "remove":
+            budget_settings.remove_budget(actor=request.user, project=project, budget_id=budget_id)
+            messages.success(request, "The budget was removed.")
+        else:
+            fields: dict[str, Any] = {"amount": _amount(request.POST.get("amount", "").strip())}
+            fields |= {"action": request.POST.get("action", ""), "enabled": request.POST.get("enabled") == "1"}
+            budget_settings.change_budget(actor=request.user, project=project, budget_id=budget_id, **fields)
+            messages.success(request, "Saved.")
+    except NotFound:
+        raise
+    except StudioError as error:
+        return _page(request, project, wrong={"at": str(budget_id), "message": error.message}, error=error)
+    return redirect("project-budgets", key=project.key)
+
+
+def _visible(request: HttpRequest, key: str) -> Project:
+    project = project_by(key)
+    if role_in(request.user, project) is None:
+        raise NotFound(NO_PROJECT)
+    return project
+
+
+def _page(
+    request: HttpRequest,
+    project: Project,
+    *,
+    wrong: dict[str, str] | None = None,
+    posted: dict[str, str] | None = None,
+    error: StudioError | None = None,
+) -> HttpResponse:
+    uses = use_in_project(project)
+    context = {
+        "project": project,
+        "own": [(use, *_words(use.budget)) for use in uses if use.budget.project_id],
+        "everywhere": [(use, *_words(use.budget)) for use in uses if not use.budget.project_id],
+        "may_configure": at_least(role_in(request.user, project), Role.OWNER),
+        "unpriced": usage.of_project(project).unpriced,
+        "scopes": [(value.value, *words) for value, words in SCOPES.items()],
+        "metrics": [(value.value, words) for value, words in METRICS.items()],
+        "actions": [(value.value, words[0]) for value, words in ACTIONS.items()],
+        "wrong": wrong or {},
+        "posted": posted or {"scope": "task", "metric": "cost", "action": "ask"},
+    }
+    return render(request, "sessions/budgets.html", context, status=status_of(error) if error else 200)
+
+
+def _words(budget: Any) -> tuple[str, str]:
+    """What the budget counts, and what happens when it is reached."""
+    return SCOPES[BudgetScope(budget.scope)][0], ACTIONS[BudgetAction(budget.action)][1]
+
+
+def _amount(given: str) -> Decimal:
+    """A person's amount: with or without a dollar sign and thousands' commas."""
+    try:
+        return Decimal(given.removeprefix("$").replace(",", "").replace("_", ""))
+    except InvalidOperation:
+        raise Invalid("Give the amount as a number, such as 5 or 2.50.", detail={"field": "amount"}) from None
