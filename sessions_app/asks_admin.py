@@ -18,7 +18,8 @@ from studio.kernel.errors import StudioError
 from studio.queue import Names, enqueue
 
 if TYPE_CHECKING:
-    RuleBase, PolicyBase = admin.ModelAdmin[PermissionRule], admin.ModelAdmin[AskPolicy]
+    RuleBase = admin.ModelAdmin[PermissionRule]
+    PolicyBase = admin.ModelAdmin[AskPolicy]
 else:  # the class takes no parameters while it runs
     RuleBase = PolicyBase = admin.ModelAdmin
 

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 from django.db import close_old_connections
@@ -41,7 +42,7 @@ class AskDesk:
     def take(self, items: list[Asked]) -> None:
         """What the stream told."""
         for item in items:
-            self.pool.submit(self._guarded, lambda server, item=item: _take(server, item))
+            self.pool.submit(self._guarded, partial(_take, item))
 
     def sync(self) -> None:
         """Hold what is asked against the server, once at a time."""
@@ -72,7 +73,7 @@ class AskDesk:
             close_old_connections()
 
 
-def _take(server: AgentServer, item: Asked) -> None:
+def _take(item: Asked, server: AgentServer) -> None:
     if isinstance(item, AskEnded):
         asks.ended(server, item)
     else:
