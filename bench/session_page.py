@@ -195,8 +195,8 @@ def follow(studio: Studio, session_id: str, first: int, count: int, page: Page) 
     """Let the session grow and wait until the page shows its end; seconds."""
     page.locator(".latest").click()
     began = time.perf_counter()
-    writer = other(studio, "--live", session_id, "--first", str(first), "--events", str(count))
-    writer.wait(600)
+    with other(studio, "--live", session_id, "--first", str(first), "--events", str(count)) as writer:
+        writer.wait(600)
     page.wait_for_function(
         "end => Number([...document.querySelectorAll('.entries[data-last]')].at(-1).dataset.last) >= end",
         arg=first + count,
@@ -232,8 +232,8 @@ def run(total: int, back: int, more: int) -> None:
     studio = Studio("--no-sample", "--no-agent")
     try:
         studio.start()
-        filler = other(studio, "--fill", "--events", str(total))
-        session_id = (filler.communicate(timeout=600)[0] or "").strip().splitlines()[-1]
+        with other(studio, "--fill", "--events", str(total)) as filler:
+            session_id = filler.communicate(timeout=600)[0].strip().splitlines()[-1]
         path = f"/sessions/{session_id}/"
         with chromium() as browser:
             person = Person(browser, studio.url, studio.manage("loginlink").split()[-1])

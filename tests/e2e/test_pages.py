@@ -81,11 +81,12 @@ def test_transcript__stays_where_one_reads(studio, project, person):
     task.tab("Transcript")
     task.page.get_by_role("link", name="Work").click()
     expect(task.page.locator(".e-tool_finished")).to_have_count(13)
-    bottom = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
+    below = "log => -log.scrollTop"
     expect(task.page.locator(".latest")).to_be_hidden()
-    assert task.log.evaluate(bottom) < 2
-    task.log.evaluate("log => { log.scrollTop = 0; }")
-    assert task.log.evaluate(bottom) > 100
+    assert task.log.evaluate(below) < 2
+    task.log.evaluate("log => { log.scrollTop = -log.scrollHeight; }")
+    assert task.log.evaluate(below) > 100
+    expect(task.page.locator(".latest")).to_be_visible()
     task.page.get_by_role("link", name="Plan", exact=True).last.click()
     expect(task.page.locator(".e-turn_started")).to_have_count(1)
     expect(task.page.locator(".e-tool_finished", has_text="submit plan")).to_have_count(1)
