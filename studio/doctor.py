@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -23,12 +24,15 @@ from websockets.typing import Origin
 
 from agents.discovery import find_binary
 from agents.models import AgentServer
+from agents.selectors import remedy_for
 from agents.services import backend_for
 from studio import health, signs
 from studio.kernel.errors import StudioError
+from studio.launcher import leftovers
 from studio.launcher.bootstrap import OLDEST as OLDEST_PYTHON
 from studio.launcher.errors import LauncherError
 from studio.launcher.folder import DataFolder
+from studio.launcher.record import read_record
 from studio.owner import find_owner
 from studio.queue import Names, enqueue
 from workspaces.vcs.git_command import OLDEST as OLDEST_GIT
@@ -37,6 +41,7 @@ from workspaces.vcs.git_command import version as git_version
 START = "Start the studio: make run (or look at the logs in the data folder's `log`)."
 QUEUE_SECONDS = 20.0
 SOCKET_SECONDS = 10.0
+RESTART = "Run: make down (it ends what a killed start has left running), then: make run"
 DATABASE = "Check DATABASE_URL, or the disk of the data folder."
 MIGRATE = "Run: .venv/bin/python manage.py migrate (make run does it too)"
 LOGIN_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -69,16 +74,26 @@ class Ill(Exception):
 
 
 def examine() -> Iterator[Finding]:
-    """Run the checks in order, each on its own."""
+    """Run the checks in order, each on its own. Where a start was killed, starting another one is no remedy."""
+    start = RESTART if was_killed() else START
     for subject, check in CHECKS.items():
         if not settings.STUDIO_AGENT and check in OF_AGENTS:
             continue
         try:
             yield Finding(subject, State.OK, check())
         except Ill as ill:
-            yield Finding(subject, *ill.finding)
+            state, text, remedy = ill.finding
+            yield Finding(subject, state, text, start if remedy == START else remedy)
         except DatabaseError:
-            yield Finding(subject, State.FAILED, "the database does not answer", DATABASE)
+            trouble = health.database_trouble()
+            remedy = MIGRATE if "set up" in trouble else DATABASE
+            yield Finding(subject, State.FAILED, f"nothing is known of it while {trouble}", remedy)
+
+
+def was_killed() -> bool:
+    """Whether an `up` of this data folder ended without stopping its parts."""
+    record = read_record(DataFolder(settings.DATA).record)
+    return record is not None and record.process() is None
 
 
 def check_python() -> str:
@@ -109,6 +124,21 @@ def check_folder() -> str:
     except LauncherError as error:
         raise Ill("it cannot be used", str(error)) from error
     return f"{settings.DATA}, {shutil.disk_usage(settings.DATA).free // 1024**3} GB free"
+
+
+def check_start() -> str:
+    """The `up` that runs this data folder, where there is one."""
+    folder = DataFolder(settings.DATA)
+    record = read_record(folder.record)
+    if record and record.process():
+        return f"runs at {record.url}" if record.ready else f"is starting at {record.url}"
+    left = len(leftovers.find(folder.root))
+    if record or left:
+        text = f"its start at {record.url} was killed" if record else "a start was killed"
+        raise Ill(f"{text}; {left} of its processes still run", RESTART)
+    if os.environ.get("REDIS_URL"):
+        return "its parts run as services of their own"
+    raise Ill("it does not run", START)
 
 
 def part(name: str, remedy: str) -> Callable[[], str]:
@@ -198,7 +228,9 @@ def check_servers() -> str:
             version, catalog = backend.health().version, backend.catalog()
         except StudioError as error:
             remedy = "Is OPENCODE_URL right, and does the server run?" if settings.OPENCODE_URL else START
-            raise Ill(f"{server.name}: {error.message}", remedy) from error
+            # Why it does not run is known better by whoever tries to start it.
+            known = server.error if server.managed and server.trouble else error.message
+            raise Ill(f"{server.name}: {known}", remedy_for(server) or remedy) from error
         models = "practice model (a script, no AI)" if catalog.practice else f"default model {catalog.default}"
         said.append(f"{server.name}: OpenCode {version}, {models}")
     if not said:
@@ -222,6 +254,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "Python": check_python,
     "git": check_git,
     "data folder": check_folder,
+    "studio": check_start,
     "database": part("database", DATABASE),
     "migrations": part("migrations", MIGRATE),
     "broker": part("broker", START),

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
-from agents.models import AgentServer, ServerState
+from agents.models import AgentServer, ServerState, ServerTrouble
 from studio import signs
 from studio.kernel.clock import now
 
@@ -46,6 +46,15 @@ def check_database() -> None:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
         raise Missing("The database does not answer.") from error
+
+
+def database_trouble() -> str:
+    """Why a query has failed: half a sentence. A database that answers lacks its tables."""
+    try:
+        check_database()
+    except Missing:
+        return "the database does not answer"
+    return "the database is not set up"
 
 
 def check_migrations() -> None:
@@ -108,14 +117,16 @@ def check_agent_servers() -> None:
         raise Missing("No agent server is registered.")
     for server in servers:
         if server.state != ServerState.READY:
-            raise Missing(f"The agent server {server.name} is {server.get_state_display().lower()}.")
+            # Not its error text: this is read without a login.
+            trouble = f": {ServerTrouble(server.trouble).label}" if server.trouble in ServerTrouble.values else ""
+            raise Missing(f"The agent server {server.name} is {server.get_state_display().lower()}{trouble}.")
 
 
 def _servers() -> list[AgentServer]:
     try:
         return list(AgentServer.objects.filter(enabled=True).order_by("created_at"))
     except DatabaseError as error:
-        raise Missing("Nothing is known of it while the database does not answer.") from error
+        raise Missing(f"Nothing is known of it while {database_trouble()}.") from error
 
 
 CHECKS: dict[str, Callable[[], None]] = {

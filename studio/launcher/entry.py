@@ -25,7 +25,8 @@ def before_django(argv: Sequence[str]) -> int | None:
             named = down_parser().parse_args(argv[2:]).data
             return down(DataFolder(data_folder(named, os.environ)), speaker(to_stderr=False))
         if "--help" not in argv and "-h" not in argv:
-            _point_at_studio(argv[2:])
+            # The doctor also looks at what a killed start has left.
+            _point_at_studio(argv[2:], dead_too=command == "doctor")
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 1
@@ -48,7 +49,7 @@ def down_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _point_at_studio(arguments: Sequence[str]) -> None:
+def _point_at_studio(arguments: Sequence[str], *, dead_too: bool = False) -> None:
     """Make the settings those of the data folder in question and, where its studio runs, of its address."""
     parser = argparse.ArgumentParser(add_help=False)
     add_data_argument(parser)
@@ -56,6 +57,6 @@ def _point_at_studio(arguments: Sequence[str]) -> None:
     folder.prepare()
     os.environ["STUDIO_HOME"] = str(folder.root)
     record = read_record(folder.record)
-    if record and record.process():
+    if record and (dead_too or record.process()):
         running = Options(data=folder.root, host=record.host, port=record.port, agent=record.agent)
         os.environ.update(running.environment({"STUDIO_URL": record.url, **os.environ}))

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from studio.launcher.errors import LauncherError
@@ -40,9 +41,16 @@ def ask(options: Options) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and "parts" in answer else None
 
 
-def wait_ready(options: Options, stop: threading.Event, check: Callable[[], None], say: Callable[[str], None]) -> bool:
-    """Wait until all parts work; False when `stop` was set. Each time round `check` may raise, which ends the wait.
+def wait_ready(
+    options: Options,
+    stop: threading.Event,
+    check: Callable[[], None],
+    say: Callable[[str], None],
+    spared: AbstractSet[str] = frozenset(),
+) -> bool:
+    """Wait until all parts but the `spared` ones work; False when `stop` was set.
 
+    Each time round `check` may raise, which ends the wait.
     Raises LauncherError after READY_SECONDS with what is missing.
     """
     seen: set[str] = set()
@@ -57,7 +65,7 @@ def wait_ready(options: Options, stop: threading.Event, check: Callable[[], None
                 if name in works - seen:
                     say(f"  {NAMES[name]}: ok")
             seen |= works
-            if answer["ready"]:
+            if set(answer["missing"]) <= spared:
                 return True
         if time.monotonic() > end:
             raise LauncherError(_missing(answer))

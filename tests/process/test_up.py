@@ -83,6 +83,11 @@ def test_up__is_repaired_after_it_was_killed(make_up):
     process.wait()
     orphans = up.processes()
     assert {one.pid for one in orphans} >= set(first["pids"].values())
+    doctor = up.manage("doctor")
+    assert f"studio: its start at http://127.0.0.1:{up.port} was killed" in doctor.stdout
+    assert "make down" in doctor.stdout
+    assert "8000" not in doctor.stdout
+    assert "Start the studio: make run" not in doctor.stdout
 
     process, second = up.start()  # on the same port, which the orphans held
     assert not second["already_running"]
@@ -148,12 +153,38 @@ def test_up__that_cannot_set_its_database_up_says_why_and_stops(make_up):
     up.assert_clean()
 
 
-def test_up__without_opencode_names_the_remedies(make_up, tmp_path):
-    up = make_up()
-    up.environment["OPENCODE_BIN"] = str(tmp_path / "none")
-    assert up.begin().wait(PATIENCE) == 1
-    assert "OPENCODE_BIN names" in up.log.read_text()
-    assert "--no-agent" in up.log.read_text()
+def test_up__without_opencode_starts_says_so_everywhere_and_goes_on_once_it_is_there(make_up, tmp_path):
+    try:
+        binary = find_binary("").path
+    except BinaryMissingError:
+        missing("OpenCode (npm ci)")
+    up, named = make_up("--no-sample"), tmp_path / "opencode"
+    up.environment["OPENCODE_BIN"] = str(named)
+    process, ready = up.start()
+    assert f"OPENCODE_BIN names {named}" in ready["warnings"][0]
+    assert "No agent can run." in up.log.read_text()
+    answer = requests.get(f"{ready['url']}readyz", timeout=10).json()
+    assert answer["missing"] == ["agent_servers"]
+    assert answer["parts"]["agent_servers"]["message"].endswith("is down: OpenCode is missing.")
+    browser = requests.Session()
+    form = browser.get(ready["login_link"], timeout=10).text
+    token = form.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    browser.post(ready["login_link"], data={"csrfmiddlewaretoken": token}, timeout=10)
+    for page in ("projects/", "health/"):
+        shown = browser.get(ready["url"] + page, timeout=10).text
+        assert "No agent can run." in shown
+        assert "npm ci" in shown
+    doctor = up.manage("doctor").stdout
+    assert "failed  OpenCode binary" in doctor
+    assert "failed  agent server: local: OPENCODE_BIN names" in doctor
+    assert "npm ci" in doctor
+
+    named.symlink_to(binary)
+    wait_until(
+        lambda: requests.get(f"{ready['url']}readyz", timeout=10).json()["ready"], seconds=120, what="the agent server"
+    )
+    assert "No agent can run." not in browser.get(f"{ready['url']}health/servers/", timeout=10).text
+    assert up.interrupt(process) == 0
     up.assert_clean()
 
 
@@ -165,6 +196,9 @@ def test_doctor__names_what_is_missing_and_its_remedy(make_up):
     assert "ok      git" in doctor.stdout
     assert any(line.startswith("failed  broker") for line in lines)
     assert any(line.startswith("failed  migrations") for line in lines)
+    assert "ok      database" in doctor.stdout
+    assert "database does not answer" not in doctor.stdout  # it does, and has no tables yet
+    assert "failed  studio: it does not run" in doctor.stdout
     assert "make run" in doctor.stdout
     assert "Traceback" not in doctor.stdout + doctor.stderr
 
