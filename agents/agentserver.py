@@ -42,12 +42,14 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
     data = data_folder()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     seconds = environ.get("OPENCODE_PROVIDER_TIMEOUT", "")
+    milliseconds = int(seconds) * 1000 if seconds.isascii() and seconds.isdigit() else 0
     return Setup(
         data=data,
         environ=environ,
         pass_env=[name.strip() for name in environ.get("OPENCODE_PASS_ENV", "").split(",") if name.strip()],
         practice_only=environ.get("OPENCODE_PRACTICE", "").lower() in TRUE,
-        provider_timeout_ms=int(seconds) * 1000 if seconds.isdecimal() and int(seconds) else PROVIDER_TIMEOUT_MS,
+        provider_timeout_ms=milliseconds or PROVIDER_TIMEOUT_MS,
+        real_timeout_ms=milliseconds,
     )
 
 

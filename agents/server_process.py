@@ -28,6 +28,7 @@ from agents.opencode.config import (
     build_environment,
     copy_login,
     find_user_setup,
+    timed_providers,
     write_shell,
 )
 from studio.kernel.redact import redact
@@ -53,7 +54,8 @@ class Setup:
     binary: Path = Path("opencode")
     pass_env: list[str] = field(default_factory=list)
     practice_only: bool = False
-    provider_timeout_ms: int = PROVIDER_TIMEOUT_MS
+    provider_timeout_ms: int = PROVIDER_TIMEOUT_MS  # of the practice model
+    real_timeout_ms: int = 0  # of the user's own providers; 0: OpenCode's
 
     @property
     def folder(self) -> ServerFolder:
@@ -92,6 +94,7 @@ class ServerProcess:
             practice_url=practice_url,
             practice_only=setup.practice_only,
             provider_timeout_ms=setup.provider_timeout_ms,
+            providers=timed_providers(user, setup.environ, setup.real_timeout_ms),
         )
         environment = build_environment(
             environ=setup.environ,

@@ -31,6 +31,15 @@ from agents.roles import (
 PRACTICE_REF = "practice/practice"
 ZEN = "opencode"  # the provider that OpenCode connects by itself, with models of unknown owners
 PROVIDER_TIMEOUT_MS = 120_000
+# By which key in the environment OpenCode finds which provider; those with one key for one provider.
+KEY_PROVIDERS = {
+    "ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai", "GEMINI_API_KEY": "google", "GOOGLE_API_KEY": "google",
+    "GOOGLE_GENERATIVE_AI_API_KEY": "google", "OPENROUTER_API_KEY": "openrouter", "GROQ_API_KEY": "groq",
+    "MISTRAL_API_KEY": "mistral", "DEEPSEEK_API_KEY": "deepseek", "XAI_API_KEY": "xai", "CEREBRAS_API_KEY": "cerebras",
+    "TOGETHER_API_KEY": "togetherai", "FIREWORKS_API_KEY": "fireworks-ai", "PERPLEXITY_API_KEY": "perplexity",
+    "COHERE_API_KEY": "cohere", "MOONSHOT_API_KEY": "moonshotai", "DEEPINFRA_API_KEY": "deepinfra",
+    "HF_TOKEN": "huggingface",
+}  # fmt: skip
 XDG = {
     "XDG_DATA_HOME": "data",
     "XDG_CONFIG_HOME": "config",
@@ -89,13 +98,17 @@ class UserSetup:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def signed_in(self, provider: str) -> bool:
-        """Whether the login names `provider`."""
+    def logins(self) -> set[str]:
+        """The providers that the login names."""
         try:
             value = json.loads(self.login.read_text()) if self.login else {}
         except (OSError, ValueError):
-            return False
-        return isinstance(value, dict) and provider in value
+            return set()
+        return set(value) if isinstance(value, dict) else set()
+
+    def signed_in(self, provider: str) -> bool:
+        """Whether the login names `provider`."""
+        return provider in self.logins()
 
 
 def find_user_setup(environ: Mapping[str, str]) -> UserSetup:
@@ -145,8 +158,12 @@ def build_config(
     practice_url: str,
     practice_only: bool = False,
     provider_timeout_ms: int = PROVIDER_TIMEOUT_MS,
+    providers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The configuration that the server is started with. It outranks the user's own, which is read before it."""
+    """The configuration that the server is started with. It outranks the user's own, which is read before it.
+
+    `providers` are settings of real ones, by their ids.
+    """
     theirs = user.settings()
     disabled = {one for one in theirs.get("disabled_providers") or [] if isinstance(one, str)}
     if not user.signed_in(ZEN):
@@ -157,7 +174,7 @@ def build_config(
         "snapshot": False,  # the studio keeps what an agent did in version control
         "shell": str(shell),
         "disabled_providers": sorted(disabled - {"practice"}),
-        "provider": {"practice": practice_provider(practice_url, provider_timeout_ms)},
+        "provider": {**(providers or {}), "practice": practice_provider(practice_url, provider_timeout_ms)},
         # The rules of a session decide; these are for sub-agents, which inherit only a session's denials.
         "permission": permission_config(sub_agent_rules()),
         "agent": {
@@ -174,6 +191,30 @@ def build_config(
     if practice_only:
         config["model"] = config["small_model"] = PRACTICE_REF
     return config
+
+
+def timed_providers(user: UserSetup, environ: Mapping[str, str], timeout_ms: int) -> dict[str, Any]:
+    """Time-outs for the providers that the user has, except those whose own configuration names some; none for 0.
+
+    Only for those: a provider that is named in the configuration counts as connected, with a login or without.
+    OpenCode's own time-outs are 300 s, because a model may think for minutes before its first word.
+    """
+    if not timeout_ms:
+        return {}
+    theirs = user.settings().get("provider")
+    configured: dict[str, Any] = theirs if isinstance(theirs, dict) else {}
+    by_key = {provider for name, provider in KEY_PROVIDERS.items() if environ.get(name)}
+    options = {"headerTimeout": timeout_ms, "chunkTimeout": timeout_ms}
+    return {
+        name: {"options": options}
+        for name in sorted({*configured, *user.logins(), *by_key})
+        if not options.keys() & _options(configured.get(name)).keys()
+    }
+
+
+def _options(provider: Any) -> dict[str, Any]:
+    options = provider.get("options") if isinstance(provider, dict) else None
+    return options if isinstance(options, dict) else {}
 
 
 def practice_provider(url: str, timeout_ms: int) -> dict[str, Any]:

@@ -47,7 +47,11 @@ class Deployment:
     def environment(self, service: str) -> dict[str, str]:
         """The service's variables as compose would set them; where hosts and paths differ here, ours."""
         given = {name: interpolate(str(value)) for name, value in self.file["services"][service]["environment"].items()}
-        assert self.ours.keys() <= given.keys() | {"STUDIO_HOME"}
+        ours = self.ours
+        if service == "agentserver":  # which sees nothing of the others
+            assert given.keys().isdisjoint({"DATABASE_URL", "REDIS_URL", "SECRET_KEY"})
+            ours = {"STUDIO_HOME": self.ours["STUDIO_HOME"]}
+        assert ours.keys() <= given.keys() | {"STUDIO_HOME"}
         inherited = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder / "home"),
@@ -55,7 +59,7 @@ class Deployment:
         }
         if "OPENCODE_BIN" in os.environ:
             inherited["OPENCODE_BIN"] = os.environ["OPENCODE_BIN"]
-        return {**inherited, **given, **self.ours}
+        return {**inherited, **given, **ours}
 
     def command(self, service: str) -> list[str]:
         """The service's command with this interpreter, address and port."""
