@@ -109,7 +109,10 @@ SQLITE_OPTIONS = {
     # read-modify-write transactions fail with "database is locked" (libraries.md, fact 4).
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    # A checkpoint waits for the disk inside the commit that fills the log: with 16 MB instead of 4 MB it does so a quarter
+    # as often (docs/performance.md).
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; "
+    "PRAGMA wal_autocheckpoint=4000;",
 }
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA / 'studio.sqlite3'}"),
