@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from sessions_app import usage
 from sessions_app.budget_state import use_in_project
-from sessions_app.models import BudgetAction, BudgetMetric, BudgetScope
+from sessions_app.models import Budget, BudgetAction, BudgetMetric, BudgetScope
 from sessions_app.services import budget_settings
 from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.pages import status_of
@@ -111,9 +111,10 @@ def _page(
     return render(request, "sessions/budgets.html", context, status=status_of(error) if error else 200)
 
 
-def _words(budget: Any) -> tuple[str, str]:
-    """What the budget counts, and what happens when it is reached."""
-    return SCOPES[BudgetScope(budget.scope)][0], ACTIONS[BudgetAction(budget.action)][1]
+def _words(budget: Budget) -> tuple[str, str, str]:
+    """What the budget counts, what happens when it is used up, and its amount as it is typed."""
+    counts, does = SCOPES[BudgetScope(budget.scope)][0], ACTIONS[BudgetAction(budget.action)][1]
+    return counts, does, f"{budget.amount.normalize():f}"
 
 
 def _amount(given: str) -> Decimal:

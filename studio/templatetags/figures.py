@@ -26,11 +26,11 @@ def tokens(count: int | None) -> str:
 
 @register.filter
 def money(amount: Decimal | float | None) -> str:
-    """Dollars: cents, and below a dollar up to four digits where it takes them."""
+    """Dollars and cents; up to four digits where cents would say little."""
     value = Decimal(str(amount or 0))
     if not value:
         return "0"
-    if value >= 1:
+    if value >= Decimal("0.1"):
         return f"{value:,.2f}"
     whole, _, digits = f"{value:.4f}".partition(".")
     return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"

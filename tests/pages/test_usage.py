@@ -70,7 +70,7 @@ def test_usage__a_cost_that_nobody_knows_is_not_said_to_be_nothing(as_viewer, se
     assert "$0 " not in page
     spend(session, cost=1, input=100)
     page = words(as_viewer.get("/projects/DEMO/usage/"))
-    assert "$1.00 + 1 step without a price" in page
+    assert "$1.00 and 1 step without a price" in page
 
 
 def test_usage__old_usage_only_is_said(as_viewer, session):
