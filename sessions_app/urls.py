@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from sessions_app.views import asks, budgets, inbox, pages
+from sessions_app.views import asks, budgets, inbox, pages, rules
 
 urlpatterns = [
     path("projects/<str:key>/settings/budgets/", budgets.budgets, name="project-budgets"),
     path("projects/<str:key>/settings/budgets/<uuid:budget_id>/", budgets.budget, name="project-budget"),
+    path("projects/<str:key>/settings/permissions/", rules.permissions, name="project-permissions"),
+    path("projects/<str:key>/settings/permissions/time-out/", rules.time_out, name="project-ask-policy"),
+    path("projects/<str:key>/settings/permissions/<int:rule_id>/", rules.rule, name="project-rule"),
     path("asks/<uuid:ask_id>/answer/", asks.answer, name="ask-answer"),
     path("sessions/<uuid:session_id>/", pages.session, name="session"),
     path("sessions/<uuid:session_id>/entries/", pages.entries, name="session-entries"),
