@@ -89,6 +89,7 @@ class LoadedDirectory(models.Model):
     leaving_at = models.DateTimeField(null=True, blank=True, help_text="When the server was to let go of it.")
 
     class Meta:
+        verbose_name_plural = "loaded directories"
         constraints = [models.UniqueConstraint(fields=["server", "directory"], name="loaded_directory_once")]
 
     def __str__(self) -> str:

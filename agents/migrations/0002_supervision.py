@@ -82,6 +82,7 @@ class Migration(migrations.Migration):
                 ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='directories', to='agents.agentserver')),
             ],
             options={
+                'verbose_name_plural': 'loaded directories',
                 'constraints': [models.UniqueConstraint(fields=('server', 'directory'), name='loaded_directory_once')],
             },
         ),
