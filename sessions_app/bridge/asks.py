@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 THREADS = 4
 # What the stream did not tell, or what could not be stored at once, is found by asking the server this often.
 SYNC_SECONDS = 15.0
+SYNC_DIRECTORIES = 60  # each time, those not asked about for longest; all of them after a lost stream
 
 Asked = PermissionAsked | QuestionAsked | AskEnded
 
@@ -34,6 +35,7 @@ class AskDesk:
         self.pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="asks")
         self._syncing = threading.Lock()
         self._synced = time.monotonic()
+        self._asked: dict[str, float] = {}  # directory -> when the server was last asked about it
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -45,20 +47,26 @@ class AskDesk:
             self.pool.submit(self._guarded, partial(_take, item))
 
     def sync(self) -> None:
-        """Hold what is asked against the server, once at a time."""
+        """Hold everything that is asked against the server, once at a time."""
+        self._begin(None)
+
+    def _begin(self, limit: int | None) -> None:
         self._synced = time.monotonic()
-        self.pool.submit(self._guarded, self._sync)
+        self.pool.submit(self._guarded, partial(self._sync, limit))
 
     def tick(self) -> None:
         """Find what no event has told."""
         if time.monotonic() - self._synced > SYNC_SECONDS:
-            self.sync()
+            self._begin(SYNC_DIRECTORIES)
 
-    def _sync(self, server: AgentServer) -> None:
+    def _sync(self, limit: int | None, server: AgentServer) -> None:
         if not self._syncing.acquire(blocking=False):
             return
         try:
-            asks.sync(server, asks.turns_at_work(server))
+            self._asked = {name: self._asked.get(name, 0.0) for name in asks.turns_at_work(server)}
+            due = sorted(self._asked, key=self._asked.__getitem__)[:limit]
+            self._asked |= dict.fromkeys(due, time.monotonic())
+            asks.sync(server, set(due))
         finally:
             self._syncing.release()
 

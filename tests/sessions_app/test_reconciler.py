@@ -10,6 +10,7 @@ import pytest
 from agents.backend import ChildOpened, Entry, LogEntry, Replayed
 from sessions_app import selectors
 from sessions_app.bridge import reconciler as module
+from sessions_app.bridge.asks import AskDesk
 from sessions_app.bridge.ingest import Ingest
 from sessions_app.bridge.reconciler import Reconciler
 from sessions_app.bridge.replay import Replay, cursors_of
@@ -203,3 +204,16 @@ def test_replay__that_takes_too_long_is_given_up(follower, running, monkeypatch)
     held.set()
     assert turn.pk in follower.reconciler.pool.submitted
     assert isinstance(follower.ingest, Ingest)
+
+
+def test_asks__of_many_directories_are_looked_for_in_turn(server, running, monkeypatch):
+    looked: list[set[str]] = []
+    monkeypatch.setattr("sessions_app.bridge.asks.SYNC_DIRECTORIES", 2)
+    monkeypatch.setattr("sessions_app.bridge.asks.asks.sync", lambda server, names: looked.append(names))
+    monkeypatch.setattr("sessions_app.bridge.asks.asks.turns_at_work", lambda server: {"/a", "/b", "/c"})
+    desk = AskDesk(server.pk)
+    desk.close()
+    for limit in (2, 2, None):
+        desk._sync(limit, server)
+    assert [len(names) for names in looked] == [2, 2, 3]
+    assert looked[0] | looked[1] == {"/a", "/b", "/c"}
