@@ -60,7 +60,7 @@ def run_case(world: World, project: str, point: Point, seed: int) -> Outcome:
         with Reader(world, project) as reader:
             began = time.time()
             scene.task = _create(world, project, f"Survive with seed {seed}: {point.name}", scene.scenario.description)
-            scene.deltas = lambda: bool(reader.deltas)
+            scene.deltas = lambda: reader.deltas
             point.during(scene)
             case = Case(world, reader, scene.scenario, project, scene.task, point.may_repeat)
             _until_review(case)

@@ -34,7 +34,7 @@ class Scene:
     rng: random.Random
     scenario: Scenario
     task: dict = field(default_factory=dict)
-    deltas: Callable[[], bool] = lambda: False  # whether text is being written to a reader
+    deltas: Callable[[], int] = lambda: 0  # how many pieces of text a reader was shown so far
     hurt_at: float = 0.0  # when the fault began, on the wall clock
     hurt_seconds: float = 0.0  # how long it lasted by itself: a stop, a lock
     note: str = ""  # what else the table should say
@@ -111,7 +111,8 @@ def streaming(scene: Scene) -> None:
     """While text is being written."""
     until(lambda: "ended" in scene.marks(), "the command's end")
     time.sleep(scene.scenario.think_seconds)
-    until(scene.deltas, "text that is being written")
+    before = scene.deltas()
+    until(lambda: scene.deltas() > before, "text that is being written")
     time.sleep(scene.rng.uniform(0, 0.5))
 
 

@@ -26,7 +26,7 @@ class Reader:
         self.topic = f"project:{project}"
         self.cursors: dict[str, int | None] = {self.topic: None}
         self.seen: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self.deltas: set[str] = set()  # topics that text was being written in
+        self.deltas = 0  # pieces of text that were being written
         self.connections = 0
         self.complaints: list[str] = []
         self.first = 0
@@ -88,7 +88,7 @@ class Reader:
                         self.cursors[session] = 0
                         self._subscribe(socket, session)
             case "delta":
-                self.deltas.add(topic)
+                self.deltas += 1
             case "resync":
                 self._subscribe(socket, topic)
             case "ping":

@@ -26,7 +26,7 @@ CASES = [
         kill("valkey", "planning"),
         kill("worker", "mid-step"),
         kill("bridge", "between steps"),
-        kill("web", "streaming"),
+        kill("web", "review"),
     ),
     kill("opencode", "mid-step"),
     one_after_the_other(
