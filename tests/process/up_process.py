@@ -77,7 +77,17 @@ class Up:
         """No process, no socket, no lock, no pid file: only data, secrets and logs."""
         assert self.processes() == []
         left = {path.name for path in self.data.root.iterdir()}
-        expected = {"log", "secrets", "static", "studio.sqlite3", "opencode", "sample", "workspaces", "kept", "commands"}
+        expected = {
+            "log",
+            "secrets",
+            "static",
+            "studio.sqlite3",
+            "opencode",
+            "sample",
+            "workspaces",
+            "kept",
+            "commands",
+        }
         assert left <= expected, left - expected
         assert not any(path.is_socket() for path in self.data.root.rglob("*"))
         assert not self.data.sockets.exists()
