@@ -49,7 +49,8 @@ def card_of(turn: Turn) -> Card:
     waiting = list(Ask.objects.filter(turn=turn, state=AskState.PENDING).order_by("created_at")[:2])
     if waiting:
         more = " There is more than that." if len(waiting) > 1 else ""
-        return Card(RunState.WAITING, Needs.ANSWER, f"{waiting[0].asker}: {waiting[0].title}.{more}")
+        said = waiting[0].title if waiting[0].title.endswith("?") else f"{waiting[0].title}."
+        return Card(RunState.WAITING, Needs.ANSWER, f"{waiting[0].asker}: {said}{more}")
     if turn.state == TurnState.UNKNOWN:
         return Card(RunState.WAITING, Needs.UNKNOWN, LOST, "session_lost")
     at = next_try(turn)
