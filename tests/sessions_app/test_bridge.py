@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.asks import PermissionAsked
 from agents.backend import (
     ChildOpened,
     Delta,
@@ -14,7 +15,6 @@ from agents.backend import (
     InstanceGone,
     LogEntry,
     PartReset,
-    PermissionAsked,
     Retrying,
 )
 from sessions_app import selectors

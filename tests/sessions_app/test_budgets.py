@@ -32,11 +32,11 @@ def running(turn, session):
     return Turn.objects.select_related("session").get(pk=turn.pk)
 
 
-def budget(scope: str = "task", action: str = "ask", amount: object = 1, metric: str = "cost", **fields: Any) -> Budget:
+def budget(scope: str = "task", action: str = "ask", amount: Any = 1, metric: str = "cost", **fields: Any) -> Budget:
     return Budget.objects.create(scope=scope, action=action, amount=amount, metric=metric, **fields)
 
 
-def spend(turn: Turn, cost: object = 0.6, **tokens: int) -> Turn:
+def spend(turn: Turn, cost: object = 0.6, **tokens: Any) -> Turn:
     """A step of the turn, and the look at the budgets after it."""
     log.append(turn.session_id, [step(f"{Usage.objects.count()}", cost=cost, **tokens)])
     budgets.check_sessions([turn.session_id])
@@ -49,7 +49,7 @@ def answer(ask: Ask, reply: str, message: str = "") -> Turn:
         ask.state, ask.reply, ask.message, ask.answered_name = "answered", reply, message, "ada"
         ask.save()
         budgets.answered(ask)
-    return Turn.objects.select_related("session").get(pk=ask.turn_id)
+    return Turn.objects.select_related("session").get(pk=str(ask.turn_id))
 
 
 def another(turn: Turn, subject: str = OTHER) -> Turn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -23,6 +24,9 @@ CRASHES = st.sampled_from(["", "", "", "before", "after"])
 
 class Conversation(RuleBasedStateMachine):
     """One session, its people, its jobs in any order, and its server."""
+
+    workspace: Any
+    row: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +172,7 @@ class Conversation(RuleBasedStateMachine):
         self.session.refresh_from_db(fields=["external_id"])
         return [word for text in self.server.said(self.session.external_id) for word in text.split()]
 
-    def unsettled(self) -> list[object]:
+    def unsettled(self) -> list[Any]:
         return list(Turn.objects.filter(session=self.session).exclude(state="settled").values_list("pk", flat=True))
 
     def job(self, work, crash: str) -> None:
@@ -207,7 +211,11 @@ class Conversation(RuleBasedStateMachine):
         accepted = InboxItem.objects.filter(session=self.session).exclude(state="removed").order_by("position")
         assert {item.state for item in accepted} <= {"delivered"}
         # A turn that is ended before its prompt went out ends with it, visibly.
-        ended = [item.text for item in accepted if item.turn.outcome == "aborted" and item.text not in said]
+        ended = [
+            item.text
+            for item in accepted
+            if item.turn is not None and item.turn.outcome == "aborted" and item.text not in said
+        ]
         assert sorted(said) == sorted(
             ["<0>"][: "<0>" in said] + [item.text for item in accepted if item.text not in ended]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ class Work:
         self.opencode = server
         self.server = server.row()
         self.session = self.open(make_workspace(make_project()))
-        self.turn = None
+        self.turn: Any = None
 
     def open(self, workspace):
         return turns.open_session(
@@ -74,7 +75,8 @@ class Work:
             idle_seconds=60,
         )
         dispatch.dispatch(self.turn.pk)
-        return self.turn
+        turn: Turn = self.turn
+        return turn
 
     def restart_server(self) -> None:
         """kill -9, and a new process; then what the bridge and the jobs do."""
@@ -113,7 +115,8 @@ class Work:
             return self.turn.state == "settled"
 
         wait_for(check, what="for the turn")
-        return self.turn
+        turn: Turn = self.turn
+        return turn
 
     def tools(self, name):
         """How the calls of a tool ended: (status, output or error)."""
