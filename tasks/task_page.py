@@ -247,6 +247,8 @@ def _waiting(detail: TaskDetail) -> Now:
         return Now("plan", "amber", "hand", "The plan is ready for you", text)
     if task.needs == Needs.ANSWER:
         return Now("answer", "amber", "hand", "The agent waits for your answer", task.reason)
+    if task.needs == Needs.UNKNOWN:
+        return Now("answer", "red", "alert", "Nobody can say how the agent's turn ended", task.reason)
     if task.needs == Needs.DECISION:
         return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
     if task.status == Status.REVIEW:

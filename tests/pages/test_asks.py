@@ -258,3 +258,13 @@ def test_the_list_takes_the_same_queries_however_long_it_is(
         factories.make_task(project, status=Status.REVIEW)
     with django_assert_max_num_queries(14):
         waiting_page(as_maintainer)
+
+
+@pytest.mark.parametrize(("needs", "title", "button"), [(Needs.ANSWER, "waits for your answer", "Answer"), (Needs.UNKNOWN, "Nobody can say how", "Decide")])  # fmt: skip
+def test_the_tasks_page_leads_to_what_is_asked(as_maintainer, project, needs, title, button):
+    task = factories.make_task(project, status=Status.IN_PROGRESS)
+    Task.objects.filter(pk=task.pk).update(run_state=RunState.WAITING, needs=needs)
+    page = body(as_maintainer.get(f"/tasks/{task.key}/?tab=task"))
+    assert title in page
+    assert f'href="?tab=transcript" data-key="a" data-focus>{button}</a>' in page
+    assert f">{button}</a>" not in body(as_maintainer.get(f"/tasks/{task.key}/?tab=transcript"))
