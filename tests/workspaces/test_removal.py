@@ -138,7 +138,9 @@ def test_remove__twice_and_swept(workspace, checkout, requested_jobs, django_cap
         request_removal(workspace)
         request_removal(workspace)
         assert sweep() == 1
-    assert requested_jobs == [("workspaces.remove", (str(workspace.pk),))] * 3
+    ids = (str(workspace.pk),)
+    assert requested_jobs.count(("workspaces.remove", ids)) == 3
+    assert ("sessions.release_workspace", ids) in requested_jobs  # its sessions are put away
     remove_workspace(workspace.pk)
     workspace.refresh_from_db()
     at = workspace.removed_at
