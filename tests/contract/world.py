@@ -27,6 +27,7 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
+from workspaces.commands.services import start_command
 
 
 class World:
@@ -38,6 +39,7 @@ class World:
         self.project = make_project(key="DEMO")
         self.workspace = make_workspace(self.project)
         self.session = make_session(self.workspace)
+        self.command = start_command(workspace=self.workspace, text="make test", actor=None)
         turn = make_turn(self.session, state="settled", outcome="completed")
         log.append(
             self.session.pk, [LogEntry("text", f"text:{n}", {"text": f"T{n}", "part": str(n)}, now()) for n in range(4)]
@@ -72,6 +74,7 @@ class World:
             "ask_id": str(self.ask.pk),
             "rule_id": self.rule.pk,
             "workspace_id": str(self.workspace.pk),
+            "command_id": str(self.command.pk),
             "project_ref": "DEMO",
             "project": "DEMO",
         }
