@@ -10,19 +10,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [
-    "tests/studio/test_lease_properties.py",
-    *(f"tests/sessions_app/test_{name}.py" for name in ("concurrency", "inbox_properties", "inbox", "turns")),
-]
+FILES = {
+    "inbox": [
+        "tests/studio/test_lease_properties.py",
+        *(f"tests/sessions_app/test_{name}.py" for name in ("concurrency", "inbox_properties", "inbox", "turns")),
+    ],
+    "budgets": [
+        f"tests/sessions_app/test_{name}.py"
+        for name in ("usage", "budgets", "budget_concurrency", "watchdogs", "stopping")
+    ],
+}
 
 
 @pytest.mark.real
 @pytest.mark.xdist_group("postgres")
-def test_sessions__keep_their_promises_on_postgres(postgres):
+@pytest.mark.parametrize("files", FILES.values(), ids=list(FILES))
+def test_sessions__keep_their_promises_on_postgres(postgres, files):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("STUDIO_", "PYTEST_"))}
     environment["DATABASE_URL"] = postgres.new_database()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         cwd=ROOT,
         env=environment,
         capture_output=True,
