@@ -16,7 +16,8 @@ HEADER = re.compile(
 )
 DESCRIPTION = re.compile(r"<task-description>\n?(.*?)\n?</task-description>", re.DOTALL)
 WORKING_DIRECTORY = re.compile(r"^\s*Working directory: (.+)$", re.MULTILINE)
-INTERRUPTED = "[Tool execution was interrupted]"
+# How the server tells a model that it died, or was stopped, under a call.
+INTERRUPTED = re.compile(r"\[Tool execution was interrupted\]|\A\s*Tool execution aborted")
 # How the server tells a model that a call of an MCP tool went wrong.
 TOOL_FAILED = re.compile(
     r"\A\s*(error|mcp error|unable to connect|the arguments of|tool execution (failed|aborted)|fetch failed)",
@@ -173,7 +174,7 @@ def _progress(messages: list[dict[str, Any]]) -> tuple[int, bool]:
         if not calls and not content_text(message.get("content")).strip():
             continue
         results = _results(messages[index + 1 :])
-        if any(INTERRUPTED in result for result in results.values()):
+        if any(INTERRUPTED.search(result) for result in results.values()):
             continue
         steps += 1
         failed = any(

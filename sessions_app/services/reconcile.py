@@ -110,6 +110,8 @@ def _ended(turn: Turn, view: TurnView) -> None:
     if outcome == TurnOutcome.ABORTED and turn.hold and not turn.abort_requested_at:
         park(turn, view.last_answer)
         return
+    if outcome == TurnOutcome.ABORTED and not turn.abort_requested_at and _stopped_with_its_server(turn, view):
+        return
     if outcome == TurnOutcome.ABORTED and turn.abort_reason in WATCHDOG_CODES:
         outcome, code = TurnOutcome.FAILED, turn.abort_reason
         message = turn.error_message
@@ -128,6 +130,23 @@ def _ended(turn: Turn, view: TurnView) -> None:
         result_text=view.result_text,
         not_stored=view.missing,
     )
+
+
+def _stopped_with_its_server(turn: Turn, view: TurnView) -> bool:
+    """Whether a turn that nobody stopped was aborted because its server was stopped in good order, or may have been.
+
+    Such a turn goes on on the new process. While the old one still answers, it is looked at again a moment later.
+    """
+    try:
+        boot = backend_for(turn.session.server).health().boot
+    except Upstream as error:
+        log.info("reconcile_postponed", turn=str(turn.pk), error=error.message)
+        return True
+    if boot == turn.server_boot:
+        seen = Turn.objects.filter(pk=turn.pk).values_list("last_event_at", flat=True).first()
+        return seen is not None and now() - seen < SETTLING_IN
+    resume(turn, answered_until=view.last_answer)
+    return True
 
 
 def _absent(turn: Turn) -> None:
@@ -161,17 +180,19 @@ def _dead(turn: Turn, view: TurnView) -> None:
     resume(turn)
 
 
-def resume(turn: Turn) -> bool:
+def resume(turn: Turn, *, answered_until: str = "") -> bool:
     """Send the turn's prompt again under its own ids; False when somebody else moved it on meanwhile.
 
-    A turn that waited for a person has not failed at anything: that does not count.
+    `answered_until` names the answer with which the server was stopped in good order. Neither that nor a server's death
+    under a turn that waited for a person counts: nothing has failed.
     """
     with transaction.atomic():
         lock_session(turn.session_id)
         waited = turn.asks.filter(state=AskState.PENDING).exists()
         moved = Turn.objects.filter(pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch).update(
             state=TurnState.ADMITTED,
-            resumes=F("resumes") + (0 if waited else 1),
+            resumes=F("resumes") + (0 if waited or answered_until else 1),
+            answered_until=answered_until or F("answered_until"),
             lease_epoch=F("lease_epoch") + 1,
             attempts=0,
             next_try_at=None,

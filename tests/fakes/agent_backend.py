@@ -17,6 +17,7 @@ from agents.backend import Catalog, Health, Prompt, Replayed, StreamItem, TurnVi
 class FakeBackend:
     """Counts what it was asked; raises or answers what the test put there."""
 
+    boot: str = "boot-1"
     view: TurnView = field(default_factory=lambda: TurnView(state="running"))
     fail: dict[str, Exception] = field(default_factory=dict)  # by method: raised until removed
     opened: list[str] = field(default_factory=list)
@@ -39,7 +40,7 @@ class FakeBackend:
 
     def health(self) -> Health:
         self._maybe_fail("health")
-        return Health("1.18.33", "boot-1")
+        return Health("1.18.33", self.boot)
 
     def catalog(self) -> Catalog:
         return Catalog((), "practice/practice", practice=True, agents=frozenset())

@@ -377,6 +377,34 @@ def test_abort__of_a_stalled_turn_is_tried_once_more(running, backend, settled):
     assert settled == []
 
 
+def aborted_unasked(turn, backend, *, boot):
+    """The server aborted the turn, which nobody here had asked for."""
+    backend.boot = boot
+    backend.view = TurnView(state="aborted", error_code="aborted", last_answer="msg_cut")
+    reconcile.reconcile(turn.pk)
+    turn.refresh_from_db()
+
+
+def test_aborted_with_its_server__goes_on_on_the_new_process(running, backend, settled):
+    """A studio that is stopped in good order lets the server abort what runs."""
+    aborted_unasked(running, backend, boot="boot-2")
+    assert (running.state, running.resumes, running.answered_until) == ("admitted", 0, "msg_cut")
+    assert settled == []
+
+
+def test_aborted_while_the_server_is_being_stopped__is_looked_at_again(running, backend, settled):
+    aborted_unasked(running, backend, boot="boot-1")
+    backend.fail["health"] = UNREACHABLE
+    reconcile.reconcile(running.pk)
+    assert settled == []
+
+
+def test_aborted_at_the_server__ends_when_that_goes_on(running, backend, settled):
+    Turn.objects.filter(pk=running.pk).update(last_event_at=now() - timedelta(seconds=30))
+    aborted_unasked(running, backend, boot="boot-1")
+    assert (settled[0].outcome, settled[0].error_code) == ("aborted", "aborted")
+
+
 def test_abort__by_a_watchdog_is_a_failure(running, backend, settled):
     abort.request_abort(turn_id=running.pk, reason="time_limit")
     backend.view = TurnView(state="aborted")
