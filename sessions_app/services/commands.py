@@ -10,14 +10,15 @@ from django.db import transaction
 
 from agents.backend import LogEntry
 from sessions_app import log as session_log
-from sessions_app.models import AgentSession, Delivery, TurnState
+from sessions_app.models import AgentSession, Delivery, Turn, TurnState
 from sessions_app.services import inbox
+from sessions_app.services.settle import INTERRUPTED
 from sessions_app.services.turns import lock_session
 from studio.kernel.clock import now
 from studio.kernel.errors import StudioError
 from studio.queue import Names, enqueue
 from workspaces.commands.report import ending_report
-from workspaces.commands.services import take_delivery, undelivered
+from workspaces.commands.services import end_commands_of, take_delivery, undelivered
 from workspaces.models import Command, CommandState
 
 log = structlog.get_logger(__name__)
@@ -71,11 +72,26 @@ def sweep() -> int:
     return len(missed)
 
 
+def end_with(turn: Turn) -> int:
+    """Ask for the end of what the agent of a stopped turn still runs in the background; how many commands.
+
+    Who stops a turn means all of it. An interruption is no stop: the agent goes on, with other words. Inside the
+    transaction that settles the turn.
+    """
+    if turn.abort_requested_at is None or turn.abort_reason == INTERRUPTED:
+        return 0
+    return end_commands_of(str(turn.session_id), "The agent that started it was stopped.")
+
+
 def _session(session_id: str) -> AgentSession | None:
+    """The session, locked, or the one in which its conversation goes on."""
     try:
-        return lock_session(session_id)
+        newest = AgentSession.objects.filter(pk=session_id).first()
     except (ValueError, ValidationError):
         return None
+    while newest is not None and (following := newest.successors.order_by("-created_at").first()):
+        newest = following
+    return None if newest is None else lock_session(newest.pk)
 
 
 def _note_end(session: AgentSession, command: Command) -> None:

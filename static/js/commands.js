@@ -39,7 +39,7 @@ class Output {
   add(text) {
     const stuck = this.#stuck;
     const lines = (this.current.data + text).split("\n").map((line) => line.slice(line.lastIndexOf("\r", line.length - 2) + 1));
-    this.current.data = lines.pop();
+    this.current.data = lines.pop(); // it may end with the sign that it is written anew
     if (lines.length) this.current.before(document.createTextNode(`${lines.join("\n")}\n`));
     let size = this.pre.textContent.length;
     while (size > KEPT && this.pre.firstChild !== this.current) {

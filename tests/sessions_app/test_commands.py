@@ -8,14 +8,16 @@ import pytest
 
 from sessions_app.models import Delivery, InboxItem, SessionEvent, TurnOutcome, TurnState
 from sessions_app.services import commands
+from sessions_app.services.abort import request_abort
 from sessions_app.services.inbox import WAITING_LIMIT, post
+from sessions_app.services.settle import settle_stopped
 from studio.kernel.clock import now
 from studio.queue import Names
 from tests.factories import make_session, make_turn, settle_turn
 from workspaces.commands import places
 from workspaces.commands.files import OutputWriter
 from workspaces.commands.services import Ending, settle_command, start_command
-from workspaces.models import Command, CommandState, Workspace, WorkspaceState
+from workspaces.models import Command, CommandState, RequestedBy, Workspace, WorkspaceState
 
 pytestmark = pytest.mark.django_db
 
@@ -138,6 +140,35 @@ def test_sweep__finds_what_nobody_was_told_of(session, requested_jobs, django_ca
     assert requested_jobs == [(Names.DELIVER_COMMAND, (str(command.pk),))]
     commands.deliver(command.pk)
     assert commands.sweep() == 0
+
+
+def test_conversation_that_goes_on_elsewhere__is_told_there(session):
+    fresh = make_session(session.workspace, server=session.server, previous=session)
+    make_turn(fresh, state=TurnState.RUNNING)
+    command = begun(session)
+    ended(command)
+    assert commands.deliver(command.pk)
+    assert InboxItem.objects.get().session == fresh
+    assert kinds(fresh) == ["command.finished", "inbox.accepted"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends"), [("stopped", True), ("budget_exceeded", True), ("interrupted", False), (None, False)]
+)
+def test_stopped_turn__takes_its_agents_commands_along(session, reason, ends):
+    turn = make_turn(session, state=TurnState.RUNNING)
+    agents = begun(session, requested_by=RequestedBy.AGENT)
+    persons = start_command(workspace=session.workspace, text="make run", actor=None)
+    if reason:
+        request_abort(turn_id=turn.pk, reason=reason)
+        turn.refresh_from_db()
+        settle_stopped(turn)
+    else:
+        settle_turn(turn)
+    agents.refresh_from_db()
+    persons.refresh_from_db()
+    assert (agents.cancel_note == "The agent that started it was stopped.") == ends
+    assert persons.cancel_requested_at is None
 
 
 def test_output_with_fences__cannot_break_out(session):

@@ -145,7 +145,7 @@ def active_folders(data: Path) -> list[CommandFolder]:
         names = os.listdir(data / FOLDER / ACTIVE)  # noqa: PTH208 -- the cheapest way, ten times a second
     except OSError:
         return []
-    return [command_folder(data, name) for name in names]
+    return [command_folder(data, name) for name in names if not name.startswith(".")]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

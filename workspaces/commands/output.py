@@ -73,12 +73,13 @@ def read_end(path: Path, size: int, *, ended: bool) -> Piece | None:
 
 def text_of(data: bytes) -> str:
     """Bytes of a program as text that every reader accepts."""
-    return clean(data.decode("utf-8", "replace")).replace("\r\n", "\n")
+    # Line ends first: a terminal code between the two characters would make a difference where it is cut.
+    return clean(data.decode("utf-8", "replace").replace("\r\n", "\n"))
 
 
 def folded(text: str) -> str:
     """`text` with each line as it was when it was last written anew, as a terminal shows a progress bar."""
-    return REWRITTEN.sub("", text)
+    return REWRITTEN.sub("", text.replace("\r\n", "\n"))
 
 
 def _complete(data: bytes) -> bytes:

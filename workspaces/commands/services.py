@@ -110,6 +110,12 @@ def request_end(command_id: uuid.UUID, note: str) -> bool:
     return True
 
 
+def end_commands_of(session_id: str, note: str) -> int:
+    """Note that what the agent of this session runs is to end; how many commands. Idempotent."""
+    mine = Command.objects.filter(deliver_to=session_id, requested_by=RequestedBy.AGENT, state__in=ACTIVE)
+    return sum(request_end(pk, note) for pk in mine.values_list("pk", flat=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a command ended. `output_bytes` is everything that it wrote."""

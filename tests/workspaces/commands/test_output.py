@@ -129,7 +129,7 @@ def test_escape_without_end__does_not_stop_the_reading(tmp_path):
 
 
 def test_folded__shows_a_progress_bar_as_a_terminal_does():
-    assert output.folded("1%\r50%\r100%\nnext\r\nlast\rdone") == "100%\nnext\r\ndone"
+    assert output.folded("1%\r50%\r100%\nnext\r\nlast\rdone") == "100%\nnext\ndone"
 
 
 def test_end__begins_with_a_whole_line(tmp_path):
