@@ -9,13 +9,14 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
-from django.urls import path
+from django.urls import get_resolver, path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
 
 django_application = get_asgi_application()
 
 from studio.consumers import FeedConsumer  # noqa: E402 -- models may be imported only after Django is set up
+from studio.kernel.memory import settle  # noqa: E402
 from studio.websocket_auth import TokenOr  # noqa: E402
 from tasks.mcp import mcp_app  # noqa: E402
 
@@ -41,3 +42,6 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+get_resolver().url_patterns  # noqa: B018 -- pages and API are loaded by the first look; not by the first request
+settle()
