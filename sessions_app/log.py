@@ -24,21 +24,24 @@ from studio.queue import Names, enqueue
 
 STEP = "step.finished"
 INSERT_ROWS = 500  # rows of one statement
+PAGE_ENTRIES = 1_000  # entries of one transaction
 
 
 def append(session_id: uuid.UUID, entries: Iterable[LogEntry]) -> list[LogEntry]:
     """Append what the log does not have yet; the entries that were new, in order. Idempotent by key.
 
     Tokens, cost and the running turn's step count follow from the new entries in the same transaction, so they are
-    counted exactly once. Raises AgentSession.DoesNotExist when the session is gone.
+    counted exactly once. A long list is written in pages, so that nobody waits for the whole of it. Raises
+    AgentSession.DoesNotExist when the session is gone.
     """
     listed = list(entries)
-    if not listed:
-        return []
-    new = append_many({session_id: listed})
-    if session_id not in new:
-        raise AgentSession.DoesNotExist(f"There is no session {session_id}.")
-    return new[session_id]
+    new: list[LogEntry] = []
+    for start in range(0, len(listed), PAGE_ENTRIES):
+        page = append_many({session_id: listed[start : start + PAGE_ENTRIES]})
+        if session_id not in page:
+            raise AgentSession.DoesNotExist(f"There is no session {session_id}.")
+        new += page[session_id]
+    return new
 
 
 def append_many(batches: Mapping[uuid.UUID, Iterable[LogEntry]]) -> dict[uuid.UUID, list[LogEntry]]:

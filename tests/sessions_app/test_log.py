@@ -62,6 +62,18 @@ def test_append__a_step_with_rubbish_for_tokens_counts_nothing(session, tokens, 
     assert (session.last_seq, session.cost, session.tokens_input, session.tokens_output) == (1, 0, 0, 0)
 
 
+def test_append__of_an_hour_long_turn_is_written_in_pages(session, monkeypatch):
+    monkeypatch.setattr(log, "PAGE_ENTRIES", 10)
+    new = log.append(session.pk, [text(str(n)) for n in range(25)] + [text("3")])
+    assert [entry.key for entry in new] == [f"text:{n}" for n in range(25)]
+    assert [event.seq for event in selectors.read_session(str(session.pk), 0)] == list(range(1, 26))
+
+
+def test_append__to_a_session_that_is_gone_is_an_error(db):
+    with pytest.raises(AgentSession.DoesNotExist):
+        log.append(uuid4(), [text("a")])
+
+
 def test_append_many__writes_each_log_under_its_own_numbers(session, other_session, silent_doorbell):
     log.append(session.pk, [text("a")])
     new = log.append_many({session.pk: [text("a"), text("b")], other_session.pk: [text("a")], uuid4(): [text("x")]})
