@@ -30,7 +30,7 @@ from tests.e2e.browser import Person, chromium
 from tests.e2e.studio_process import Studio
 
 ROOT = Path(__file__).resolve().parents[1]
-OPENINGS = 7
+OPENINGS = 9
 LIVE_BATCH, LIVE_PAUSE = 20, 0.05  # events of one append, and seconds between two: about 400 a second
 FIRST_ENTRY = """() => new Promise((done) => requestAnimationFrame(() => {
   const entry = document.querySelector('.entries .e');
@@ -205,8 +205,9 @@ def follow(studio: Studio, session_id: str, first: int, count: int, page: Page) 
     return time.perf_counter() - began
 
 
-def server_times(studio: Studio, person: Person, path: str, total: int) -> list[tuple[str, float, int]]:
-    """(what, median milliseconds, bytes) of the page and of stretches, as the web process answers them."""
+def server_times(studio: Studio, person: Person, path: str, total: int) -> list[tuple[str, float, float, int]]:
+    """(what, median milliseconds, milliseconds of CPU, bytes) of the page and of stretches, as the web process answers."""
+    web = studio.find("daphne")[0]
     cookies = {one["name"]: one["value"] for one in person.state["cookies"]}
     rows = []
     for what, query in (
@@ -216,6 +217,7 @@ def server_times(studio: Studio, person: Person, path: str, total: int) -> list[
         ("a stretch in the middle", f"entries/?before={total // 2}"),
     ):
         taken = []
+        before = sum(web.cpu_times()[:2])
         for _ in range(OPENINGS):
             began = time.perf_counter()
             answer = studio.http.get(
@@ -223,7 +225,8 @@ def server_times(studio: Studio, person: Person, path: str, total: int) -> list[
             )
             taken.append((time.perf_counter() - began) * 1000)
             assert answer.ok, answer.status_code
-        rows.append((what, statistics.median(taken), len(answer.content)))
+        cpu = (sum(web.cpu_times()[:2]) - before) / OPENINGS * 1000
+        rows.append((what, statistics.median(taken), cpu, len(answer.content)))
     return rows
 
 
@@ -237,9 +240,9 @@ def run(total: int, back: int, more: int) -> None:
         path = f"/sessions/{session_id}/"
         with chromium() as browser:
             person = Person(browser, studio.url, studio.manage("loginlink").split()[-1])
-            print("| server, over loopback | median ms | kB |\n|---|---:|---:|")
-            for what, milliseconds, size in server_times(studio, person, path, total):
-                print(f"| {what} | {milliseconds:.0f} | {size / 1000:.0f} |")
+            print("| server, over loopback | median ms | of it CPU, ms | kB |\n|---|---:|---:|---:|")
+            for what, milliseconds, cpu, size in server_times(studio, person, path, total):
+                print(f"| {what} | {milliseconds:.0f} | {cpu:.0f} | {size / 1000:.0f} |")
             times = [opened(person, path) for _ in range(OPENINGS)]
             low, high = min(times), max(times)
             print(f"\nfirst entry on the screen: median {statistics.median(times):.0f} ms ({low:.0f} to {high:.0f})\n")
