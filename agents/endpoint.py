@@ -1,7 +1,8 @@
 """The files through which the managed server's supervisor and this host's other processes hear of each other.
 
 `agentserver.json` says where the server is; it is written only once the server answers. `agentserver.status.json` says how
-it is. `agentserver.recycle` asks for a fresh process. Each is written in one step, for its owner only. Without Django.
+it is. `agentserver.recycle` asks for a fresh process, a file in `strays` for the end of an aborted agent's commands. Each is
+written in one step, for its owner only. Without Django.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from agents.identity import ProcessMark
 NAME = "agentserver.json"
 STATUS_NAME = "agentserver.status.json"
 RECYCLE_NAME = "agentserver.recycle"
+STRAYS_NAME = "strays"
 
 SupervisorState = Literal["missing", "starting", "ready", "recycling", "waiting", "stopped"]
 
@@ -117,6 +120,23 @@ def recycle_asked(data: Path) -> str:
     except OSError:
         return ""
     return boot
+
+
+def ask_end_strays(data: Path, directory: str) -> None:
+    """Ask the supervisor to end what aborted agents left running in `directory`. Asking again is harmless."""
+    write_private(data / "run" / STRAYS_NAME / sha256(directory.encode()).hexdigest(), directory)
+
+
+def strays_asked(data: Path) -> list[str]:
+    """The directories in which commands are to be ended; the questions are taken away."""
+    directories = []
+    for path in sorted((data / "run" / STRAYS_NAME).glob("[0-9a-f]*")):
+        try:
+            directories.append(path.read_text())
+            path.unlink()
+        except (OSError, ValueError):
+            continue
+    return directories
 
 
 def write_private(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from agents.endpoint import (
     read_status,
     recycle_asked,
     remove_endpoint,
+    strays_asked,
     write_endpoint,
     write_status,
 )
@@ -31,6 +32,7 @@ from agents.identity import mark_process
 from agents.leftovers import end_leftovers
 from agents.practice.server import PracticeServer
 from agents.server_process import LOOK_SECONDS, READY_SECONDS, ServerProcess, Setup, ended_how
+from agents.strays import end_strays
 from studio.kernel.errors import StudioError
 
 __all__ = [
@@ -197,6 +199,7 @@ class Supervisor:
                 raise ServerDiedError(ended_how(code), server.last_lines())
             if at >= next_look:
                 next_look = at + RECYCLE_SECONDS
+                self._end_strays()
                 if recycle_asked(self.setup.data) == server.endpoint.boot:
                     log.info("The agent server is replaced by a fresh process: it held %s MB.", self.status.memory_mb)
                     self._tell("recycling")
@@ -209,6 +212,12 @@ class Supervisor:
                 next_health = time.monotonic() + HEALTH_SECONDS
                 if at - heard > SILENT_SECONDS:
                     raise ServerDiedError(f"OpenCode answered nothing for {SILENT_SECONDS:.0f} s.", server.last_lines())
+
+    def _end_strays(self) -> None:
+        """End the commands that somebody asks about who cannot see this container's processes; beside the watching."""
+        for directory in strays_asked(self.setup.data):
+            arguments = (str(self.setup.folder.root), directory)
+            threading.Thread(target=end_strays, args=arguments, name="strays", daemon=True).start()
 
     def _measure(self, server: ServerProcess, *, good: bool) -> None:
         fields: dict[str, Any] = {"memory_mb": server.memory_mb()}

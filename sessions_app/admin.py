@@ -157,7 +157,7 @@ class TurnAdmin(LiveListMixin, TurnActions, ReadOnlyAdmin):
         "session", "number", "state", "outcome", "error_code", "steps", "attempts", "resumes", "next_try_at",
         "last_event_at", "lease_owner", "created_at",
     ]  # fmt: skip
-    list_filter = ["state", "outcome", "error_code", "session__server"]
+    list_filter = ["state", "outcome", "error_code", "unconfirmed", "session__server"]
     list_select_related = ["session"]
     list_per_page = 50
     search_fields = ["session__title", "message_id", "error_message"]
@@ -233,6 +233,9 @@ def turn_figures() -> Iterable[Figure]:
     overdue += waiting.filter(next_try_at__lte=at - OVERDUE).count()
     note = "No worker sends them: is the worker running?" if overdue else ""
     yield Figure("Overdue", overdue, f"{url}?state__exact={TurnState.ADMITTED}", alarm=overdue > 0, note=note)
+    unconfirmed = Turn.objects.filter(unconfirmed=True, settled_at__lte=at - OVERDUE).count()
+    note = "Their servers have not said yet that nothing of them runs." if unconfirmed else ""
+    yield Figure("Stopped, not confirmed", unconfirmed, f"{url}?unconfirmed__exact=1", alarm=unconfirmed > 0, note=note)
     failed = Turn.objects.filter(outcome=TurnOutcome.FAILED, settled_at__gte=at - timedelta(days=1)).count()
     yield Figure("Failed in the last day", failed, f"{url}?outcome__exact={TurnOutcome.FAILED}")
 

@@ -27,8 +27,6 @@ REPLIES = {
     "reject": "rejected it",
     "answers": "answered",
 }
-METRICS = {"cost": "US dollars", "tokens": "tokens"}
-SCOPES = {"turn": "a turn", "run": "a run", "task": "a task", "project": "the project", "day": "the project a day"}
 CONSEQUENCES = {
     "warn": "The agent goes on.",
     "ask": "A person decides whether it goes on.",
@@ -181,16 +179,12 @@ def _ask_expired(_: Mapping[str, Any]) -> str:
     return "Nobody answered in time."
 
 
-def _ask_withdrawn(_: Mapping[str, Any]) -> str:
-    return "The question is void: the turn ended first."
+def _ask_withdrawn(data: Mapping[str, Any]) -> str:
+    return str(data.get("reason") or "The question is void: the turn ended first.")
 
 
 def _budget(data: Mapping[str, Any]) -> str:
-    metric = METRICS.get(str(data.get("metric")), str(data.get("metric") or ""))
-    scope = SCOPES.get(str(data.get("scope")), str(data.get("scope") or ""))
-    used = f" ({data['used']} used)" if data.get("used") else ""
-    then = CONSEQUENCES.get(str(data.get("action")), "")
-    return f"The budget of {data.get('amount', '')} {metric} for {scope} is reached{used}. {then}".strip()
+    return f"{data.get('message', '')} {CONSEQUENCES.get(str(data.get('action')), '')}".strip()
 
 
 def _command(data: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ HOLD = "budget"
 EXCEEDED = "budget_exceeded"
 STUDIO = "OpenCode Studio"
 GO_ON = ": go on?"
+NO_LONGER = "The question is void: no budget holds the turn any more."
 AT_ONCE = 500  # asks that one pass looks at
 HEAVY = ("prompt", "system", "result_text")
 
@@ -193,7 +194,7 @@ def reconsider() -> int:
             continue
         with transaction.atomic():
             lock_session(ask.session_id)
-            if ask_rows.close_row(ask, AskState.WITHDRAWN, "withdrawn", {}):
+            if ask_rows.close_row(ask, AskState.WITHDRAWN, "withdrawn", {"reason": NO_LONGER}):
                 _let_go(ask)
                 closed += 1
     return closed
@@ -212,9 +213,6 @@ def _still_asked(ask: Ask) -> bool:
 
 
 def _let_go(ask: Ask) -> None:
-    """Release the ask's turn unless another budget still holds it."""
-    if ask.turn_id is None:
-        return
-    others = Ask.objects.filter(turn_id=ask.turn_id, kind=AskKind.BUDGET, state=AskState.PENDING).exclude(pk=ask.pk)
-    if not others.exists():
+    """Release the ask's turn; when another budget is used up too, that asks before the turn is sent."""
+    if ask.turn_id is not None:
         release_turn(turn_id=ask.turn_id)

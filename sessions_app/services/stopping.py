@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from agents.endpoint import ask_end_strays, read_endpoint
+from agents.identity import pid_space
 from agents.opencode.config import ServerFolder
 from agents.services import backend_for
 from agents.strays import end_strays
@@ -49,7 +51,7 @@ def confirm_stopped(turn_id: uuid.UUID | str) -> bool:
         log.info("stop_not_confirmed", turn=str(turn.pk), error=error.message)
         return False
     if session.server.managed and not _busy(session):
-        end_strays(str(ServerFolder(settings.DATA / "opencode").root), session.directory)
+        _end_commands(session.directory)
     _mark_confirmed(turn)
     return True
 
@@ -83,6 +85,15 @@ def _still_at_work(session: AgentSession) -> bool:
 def _busy(session: AgentSession) -> bool:
     """Whether another turn is at work in the workspace: its commands must not be ended with the old ones."""
     return Turn.objects.filter(session__workspace_id=session.workspace_id, state__in=AT_WORK).exists()
+
+
+def _end_commands(directory: str) -> None:
+    """End what the agent's commands left running; in another container the server's supervisor does it a moment later."""
+    endpoint = read_endpoint(settings.DATA)
+    if endpoint is None or endpoint.process.space == pid_space():
+        end_strays(str(ServerFolder(settings.DATA / "opencode").root), directory)
+    else:
+        ask_end_strays(settings.DATA, directory)
 
 
 def _mark_confirmed(turn: Turn) -> None:

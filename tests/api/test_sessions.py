@@ -145,8 +145,8 @@ DATA = {
     "inbox.removed": ({"author": "ada", "text": "Go"}, "ada took a message back: Go"),
     "inbox.delivered": ({"author": "ada"}, "ada's message has reached the agent."),
     "budget.reached": (
-        {"scope": "task", "metric": "cost", "amount": "2.50", "used": "2.61", "action": "stop"},
-        "The budget of 2.50 US dollars for a task is reached (2.61 used). The turn is stopped.",
+        {"scope": "task", "message": "This task has used $2.61 of $2.50.", "action": "stop"},
+        "This task has used $2.61 of $2.50. The turn is stopped.",
     ),
     "session.continued": (
         {"session": "x", "reason": "the agent profile was changed since"},

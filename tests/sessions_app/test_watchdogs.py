@@ -69,6 +69,9 @@ def test_watch__ends_what_passes_a_limit(turn, fields, reason):
 def test_watch__waiting_for_a_person_is_neither_work_nor_silence(turn, session):
     Ask.objects.create(session=session, turn=turn, kind="question", external_id="que_1", directory="/w", title="Which?")
     assert overdue(turn, started_at=500, last_event_at=490, waiting_since=480) == ""
+    assert turn.waiting_since is not None
+    assert overdue(turn, started_at=50, last_event_at=40, waiting_since=None) == ""
+    assert turn.waiting_since is not None
 
 
 def test_watch__a_clock_that_nobody_holds_any_more_goes_on(turn):
@@ -126,9 +129,10 @@ def test_watch__the_same_words_before_different_calls_go_on(turn):
         assert answer(turn, 1, text="Next.", call=("read", {"filePath": f"{number}.py"})) == ""
 
 
-def test_watch__what_sub_agents_repeat_is_not_the_agents_loop(turn):
-    assert answer(turn, 1, text="I ask somebody.", call=("task", {"description": "look"})) == ""
-    assert answer(turn, SAME_CALLS + 2, call=("read", {"filePath": "a.py"}), child="ses_child") == ""
+def test_circling__what_sub_agents_repeat_is_not_the_agents_loop():
+    answered = [("tool.finished", {"tool": "read", "input": {}, "child": "ses_child"})]
+    answered += [("step.finished", {"child": "ses_child"})]
+    assert steps_of(answered * 20) == []
 
 
 def test_watch__answers_of_an_earlier_turn_do_not_count(turn, session):
