@@ -17,6 +17,7 @@ from django.utils.html import format_html
 
 from sessions_app import asks_admin as asks_admin  # registers its pages
 from sessions_app import budgets_admin as budgets_admin
+from sessions_app import inbox_admin as inbox_admin
 from sessions_app.models import AgentSession, SessionEvent, StreamCount, Turn, TurnOutcome, TurnState
 from sessions_app.services.abort import request_abort
 from sessions_app.streams import HEARTBEAT, REASONS, TAKEN

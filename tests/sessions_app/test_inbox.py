@@ -279,3 +279,16 @@ def test_sweep__rings_for_what_was_left_behind(session, running, requested_jobs,
     with django_capture_on_commit_callbacks(execute=True):
         sweep.sweep()
     assert ("sessions.open_next_turn", (str(session.pk),)) in requested_jobs
+
+
+def test_admin__takes_back_what_waits_and_says_what_it_cannot(session, running, client, owner):
+    waiting, gone = say(session, "Waits."), say(session, "Gone.")
+    InboxItem.objects.filter(pk=gone.pk).update(state="delivered")
+    client.force_login(owner)
+    page = client.post(
+        "/admin/sessions_app/inboxitem/",
+        {"action": "take_back", "_selected_action": [str(waiting.pk), str(gone.pk)]},
+        follow=True,
+    )
+    assert (state_of(waiting), state_of(gone)) == ("removed", "delivered")
+    assert "has been sent to the agent already" in page.content.decode()
