@@ -10,6 +10,7 @@ from django.db import DatabaseError, close_old_connections
 
 from agents.models import AgentServer
 from sessions_app.bridge.server import ServerBridge
+from studio.kernel import checkpoints
 from workspaces.commands.watch import follow as watch_commands
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,7 @@ def run(stop: threading.Event) -> None:
     """Follow every enabled server until `stop` is set; servers that appear later are followed too."""
     followers: dict[uuid.UUID, threading.Thread] = {}
     threading.Thread(target=watch_commands, args=[stop], name="commands", daemon=True).start()
+    threading.Thread(target=checkpoints.keep, args=[stop], name="checkpoints", daemon=True).start()
     while not stop.is_set():
         try:
             wanted = set(AgentServer.objects.filter(enabled=True).values_list("pk", flat=True))
