@@ -139,3 +139,11 @@ def test_reconcile__a_turn_that_ended_before_it_could_be_stopped_has_completed(t
     reconcile.reconcile(turn.pk)
     turn.refresh_from_db()
     assert turn.outcome == "completed"
+
+
+def test_dispatch__a_prompt_that_may_have_arrived_is_asked_about_when_it_is_given_up(turn, backend):
+    Turn.objects.filter(pk=turn.pk).update(attempts=dispatch.GIVE_UP_TRIES)
+    backend.fail["admit"] = DOWN
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    assert (turn.state, turn.error_code, turn.unconfirmed) == ("settled", "server_unreachable", True)
