@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_app.models import Ask, AskKind, AskReply, AskState
-from sessions_app.services.asks import PATTERN_LIMIT
+from sessions_app.services.ask_words import lasting_patterns
 from studio.kernel.text import clean, cut
 
 PATCH_LINES = 400  # of a change that a card shows
@@ -120,10 +120,7 @@ class AskCard:
     @property
     def always(self) -> list[str]:
         """Exactly what "always" would allow from now on; empty where that is no choice (as `services.asks` decides it)."""
-        exact = self.ask.detail.get("exact", True) if isinstance(self.ask.detail, dict) else False
-        patterns = [str(one) for one in _list(self.ask.always) or _list(self.ask.patterns)]
-        lasting = exact and all(len(one) <= PATTERN_LIMIT for one in patterns)
-        return patterns if lasting and self.ask.kind == AskKind.PERMISSION else []
+        return lasting_patterns(self.ask) if self.ask.kind == AskKind.PERMISSION else []
 
     @property
     def grants(self) -> str:

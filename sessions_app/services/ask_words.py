@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from django.conf import settings
 
 from sessions_app.models import Ask, AskReply, AskState
 from studio.kernel.errors import Conflict, Invalid
@@ -10,6 +13,7 @@ from studio.kernel.text import clean
 
 MESSAGE_LIMIT = 10_000  # characters of a reason, and of an answer in free text
 ANSWERS_LIMIT = 50  # to one question
+PATTERN_LIMIT = 500  # characters of a stored rule's pattern
 REJECTED = "A person refused this. Go on without it, or find another way."
 NOT_ANSWERED = "Nobody answers this. Decide yourself, and say so."
 SAID = {
@@ -23,6 +27,26 @@ OVER = {
     AskState.WITHDRAWN: "The agent does not wait for this any more: its turn has ended.",
     AskState.LOST: "The agent server forgot this question; the agent asks anew when it needs to.",
 }
+
+
+def lasting_patterns(ask: Ask) -> list[str]:
+    """The patterns of the rules that "always" makes; none when it is no choice.
+
+    That is so when a pattern could not be shown in full, and when it would open the checkouts of other tasks.
+    """
+    told = ask.always or ask.patterns
+    patterns = [str(one) for one in told] if isinstance(told, list) else []
+    whole = isinstance(ask.detail, dict) and ask.detail.get("exact", True)
+    exact = whole and all(len(one) <= PATTERN_LIMIT for one in patterns)
+    if not exact or (ask.permission == "external_directory" and any(map(_opens_checkouts, patterns))):
+        return []
+    return patterns
+
+
+def _opens_checkouts(pattern: str) -> bool:
+    root = str(settings.STUDIO_WORKSPACE_ROOT.resolve())
+    fixed = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    return root.startswith(fixed) or f"{fixed.rstrip('/')}/".startswith(f"{root}/")
 
 
 def checked_message(message: str) -> str:

@@ -31,7 +31,7 @@ from sessions_app.models import (
 )
 from sessions_app.services import budgets, policy
 from sessions_app.services.ask_rows import OF_AGENTS, by_policy, close_row, earlier_answer, lose_answered, open_row
-from sessions_app.services.ask_words import already, checked_answers, checked_message, rejection
+from sessions_app.services.ask_words import already, checked_answers, checked_message, lasting_patterns, rejection
 from sessions_app.services.turns import lock_session
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Invalid, NotFound, Upstream
@@ -47,7 +47,6 @@ ELSEWHERE = "the agent server"  # who answered, when nobody did so here
 DEPTH = 16  # sub-agents of sub-agents
 AGAIN_SECONDS = 10.0  # after a delivery whose end nobody saw
 BACKOFF_CAP = 15.0  # seconds
-PATTERN_LIMIT = 500  # characters of a stored rule's pattern
 NOT_ALLOWED = "The rules of this project do not allow this. Go on without it."
 NO_QUESTIONS = "Nobody answers questions here. Decide yourself, and say so."
 
@@ -168,23 +167,16 @@ def _checked(ask: Ask, reply: str, message: str, answers: Any) -> dict[str, Any]
         raise Invalid("This is no question: reply once, always or reject.", detail={"field": "answers"})
     if reply not in (AskReply.ONCE, AskReply.ALWAYS, AskReply.REJECT):
         raise Invalid("Reply once, always or reject.", detail={"field": "reply"})
-    if reply == AskReply.ALWAYS and ask.kind == AskKind.PERMISSION and not _lasting(ask):
-        raise Invalid("This cannot be allowed for ever: it could not be shown in full.", detail={"field": "reply"})
+    if reply == AskReply.ALWAYS and ask.kind == AskKind.PERMISSION and not lasting_patterns(ask):
+        raise Invalid("This can only be allowed once.", detail={"field": "reply"})
     return {"reply": AskReply(reply), "message": text}
-
-
-def _lasting(ask: Ask) -> list[str]:
-    """The patterns of the rules that "always" makes; none when one of them cannot be kept as it is."""
-    patterns = [str(one) for one in ask.always or ask.patterns]
-    exact = ask.detail.get("exact", True) and all(len(one) <= PATTERN_LIMIT for one in patterns)
-    return patterns if exact else []
 
 
 def _keep(ask: Ask, actor: Any) -> None:
     """Store "always" as rules of the project for the role that asked, after all others."""
     project, profile = ask.session.project_id, policy.profile_of(ask.session)
     last = PermissionRule.objects.filter(project_id=project).aggregate(last=Max("position"))["last"] or 0
-    for number, pattern in enumerate(_lasting(ask), start=last + 1):
+    for number, pattern in enumerate(lasting_patterns(ask), start=last + 1):
         PermissionRule.objects.update_or_create(
             project_id=project,
             profile=profile,

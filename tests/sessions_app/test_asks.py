@@ -360,10 +360,19 @@ def test_always__twice_keeps_one_rule(backend, server, working, outside):
     assert [(row.action, row.pattern) for row in PermissionRule.objects.all()] == [("allow", "/etc/*")]
 
 
+@pytest.mark.parametrize("pattern", ["{root}/*", "{root}/DEMO/*", "/*", "*"])
+def test_always__does_not_open_the_checkouts_of_other_tasks(backend, server, working, outside, settings, pattern):
+    pattern = pattern.format(root=settings.STUDIO_WORKSPACE_ROOT.resolve())
+    ask = taken(backend, server, replace(outside, patterns=(pattern,), always=(pattern,)))
+    with pytest.raises(Invalid):
+        asks.answer(ask_id=ask.pk, actor=None, reply="always")
+    assert asks.answer(ask_id=ask.pk, actor=None, reply="once").reply == "once"
+
+
 def test_always__is_refused_for_what_could_not_be_shown_in_full(backend, server, working, outside):
     ask = taken(backend, server, replace(outside, exact=False))
     assert ask.always == []
-    with pytest.raises(Invalid, match="in full"):
+    with pytest.raises(Invalid, match="only be allowed once"):
         asks.answer(ask_id=ask.pk, actor=None, reply="always")
     asks.answer(ask_id=ask.pk, actor=None, reply="once")
 
