@@ -107,7 +107,8 @@ def _note(turn: Turn, reached: Reached) -> None:
     )
     if not created:
         return
-    data = {"scope": budget.scope, "metric": budget.metric, "amount": str(reached.limit), "used": str(reached.used)}
+    data = {"scope": budget.scope, "metric": budget.metric, "amount": _plain(reached.limit)}
+    data |= {"used": _plain(reached.used)}
     data |= {"action": budget.action, "message": f"{reached.sentence}."}
     session_log.append(turn.session_id, [LogEntry("budget.reached", f"budget.reached:{hit.pk}", data, now())])
     session = turn.session
@@ -115,6 +116,11 @@ def _note(turn: Turn, reached: Reached) -> None:
     payload = {**data, "session": str(session.pk), "task": session.subject}
     outbox.publish(session.project_id, topic, "budget.reached", payload)
     log.info("budget_reached", budget=str(budget.pk), counted=reached.counted, used=str(reached.used))
+
+
+def _plain(amount: Decimal) -> str:
+    """An amount without the zeros that the database's arithmetic leaves behind it."""
+    return f"{amount.normalize():f}"
 
 
 def _ask(turn: Turn, reached: Reached) -> None:
