@@ -54,7 +54,8 @@ types: setup-dev  ## mypy, strict
 	$(BIN)/mypy .
 
 .PHONY: checks
-checks: setup-dev  ## system checks, missing migrations, the OpenAPI document
+checks: setup-dev  ## the locked environment, system checks, missing migrations, the OpenAPI document
+	$(BIN)/pip check
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null

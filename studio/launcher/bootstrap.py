@@ -75,7 +75,10 @@ def ensure_installed(python: Path, venv: Path, requirements: Path) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print(f"Installing {requirements.name} …", flush=True)
+    # The lock is the whole resolution. pip must not resolve again: it takes the newest release for a requirement with an
+    # extra (`coverage[toml]`) before it looks at the pin, and refuses that one for having no hash.
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    command.append("--no-deps")
     done = subprocess.run([*command, "-r", str(requirements)], check=False)
     if done.returncode != 0:
         raise SetupError(f"pip could not install {requirements.name}; its own words are above. Run the command again.")

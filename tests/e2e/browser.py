@@ -33,7 +33,7 @@ class Person:
         page = context.new_page()
         page.goto(login_link)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Projects")).to_be_visible()
+        expect(page.get_by_role("heading", name="Projects", exact=True)).to_be_visible()
         self.state = context.storage_state()
         context.close()
 
