@@ -338,7 +338,7 @@ def test_sample_tasks__run_from_plan_to_approval(begin, repository):
     def run(role, **header):
         turn = begin("Please.", role=role, **header)
         turn.send()
-        view = turn.settled()
+        view = turn.answered()
         assert view.state == "completed", view
         wrong = [entry.data for entry in view.events if entry.data.get("status") == "error"]
         assert not wrong
