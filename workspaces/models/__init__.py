@@ -1,0 +1,18 @@
+"""Registered repositories, their members, the checkouts in which agents work, merges, and commands in the background."""
+
+from workspaces.models.command import Command, CommandState, RequestedBy
+from workspaces.models.merge import MergeAttempt, MergeState
+from workspaces.models.project import Project, ProjectMembership
+from workspaces.models.workspace import Workspace, WorkspaceState
+
+__all__ = [
+    "Command",
+    "CommandState",
+    "MergeAttempt",
+    "MergeState",
+    "Project",
+    "ProjectMembership",
+    "RequestedBy",
+    "Workspace",
+    "WorkspaceState",
+]
