@@ -295,7 +295,7 @@ def compare(rows: list[dict], programs: list[Program], windows: list[Window], se
 def compare_pages(person: Person, windows: list[Window], session: str) -> None:
     """The pages show the same, and what a page shows that is opened now: that one begins nearer to the end."""
     fresh = Window(person, session)
-    want = fresh.shown()
+    want = fresh.shown()[1:]  # the first may be the end of a tool whose start is further back
     assert want
     for window in windows:
         expect(window.page.locator(".e-turn_settled")).to_have_count(1, timeout=LONG)
