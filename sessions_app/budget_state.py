@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import F, Q, QuerySet, Sum
 
-from sessions_app.models import AgentSession, Budget, BudgetAction, BudgetHit, BudgetMetric, BudgetScope, Turn, Usage
+from sessions_app.models import (
+    AgentSession,
+    Budget,
+    BudgetAction,
+    BudgetHit,
+    BudgetMetric,
+    BudgetScope,
+    Turn,
+    TurnOutcome,
+    TurnState,
+    Usage,
+)
 from sessions_app.usage import today
-from workspaces.models import Project
 
 # Of several budgets that are reached at once the strictest acts.
 STRICTNESS = {BudgetAction.STOP: 2, BudgetAction.ASK: 1, BudgetAction.WARN: 0}
@@ -31,6 +41,8 @@ COUNTED_BY = {
     BudgetScope.PROJECT: "project_id",
     BudgetScope.DAY: "project_id",
 }
+# The same of what ended before the turn that is about to be sent.
+BEFORE = {BudgetScope.TURN: "The turn before this one", BudgetScope.RUN: "The run before this one"}
 TOKENS = F("tokens_input") + F("tokens_output") + F("tokens_reasoning")
 
 Sums = dict[tuple[str, str], dict[str, Decimal]]  # (scope, whose) -> metric -> how much
@@ -38,25 +50,26 @@ Sums = dict[tuple[str, str], dict[str, Decimal]]  # (scope, whose) -> metric -> 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A budget that is used up: `counted` names what it counts, `limit` is its amount with what people have granted."""
+    """A budget that is used up: `counted` names what it counts, `limit` is its amount with what people have granted.
+
+    `before`: what used it up has ended; the turn that is looked at only comes after it.
+    """
 
     budget: Budget
     counted: str
     used: Decimal
     limit: Decimal
+    before: bool = False
 
     @property
     def sentence(self) -> str:
-        """What has been used, in words."""
-        return said(self.budget.scope, self.budget.metric, self.used, self.limit)
-
-
-def said(scope: str, metric: str, used: Decimal, limit: Decimal) -> str:
-    """Such as "This task has used $1.02 of $1.00"."""
-    when = " today" if scope == BudgetScope.DAY else ""
-    if metric == BudgetMetric.COST:
-        return f"{WHO[BudgetScope(scope)]} has used {dollars(used)} of {dollars(limit)}{when}"
-    return f"{WHO[BudgetScope(scope)]} has used {int(used):,} of {int(limit):,} tokens{when}"
+        """What has been used, in words, such as "This task has used $1.02 of $1.00"."""
+        scope = BudgetScope(self.budget.scope)
+        who = BEFORE[scope] if self.before else WHO[scope]
+        when = " today" if scope == BudgetScope.DAY else ""
+        if self.budget.metric == BudgetMetric.COST:
+            return f"{who} has used {dollars(self.used)} of {dollars(self.limit)}{when}"
+        return f"{who} has used {int(self.used):,} of {int(self.limit):,} tokens{when}"
 
 
 def dollars(amount: Decimal) -> str:
@@ -80,7 +93,7 @@ def reached_by(turns: Sequence[Turn]) -> dict[uuid.UUID, list[Reached]]:
         return {}
     sums = used_so_far(turns, {budget.scope for budget in budgets})
     keys = {turn.pk: keys_of(turn) for turn in turns}
-    granted = _granted(budgets, {counted_as(scope, whose) for one in keys.values() for scope, whose in one.items()})
+    granted = granted_on(budgets, {counted_as(scope, whose) for one in keys.values() for scope, whose in one.items()})
     found: dict[uuid.UUID, list[Reached]] = {}
     for turn in turns:
         over = [
@@ -90,8 +103,42 @@ def reached_by(turns: Sequence[Turn]) -> dict[uuid.UUID, list[Reached]]:
             and (one := _judge(budget, keys[turn.pk].get(budget.scope, ""), sums, granted))
         ]
         if over:
-            found[turn.pk] = sorted(over, key=lambda one: -STRICTNESS[BudgetAction(one.budget.action)])
+            found[turn.pk] = sorted(over, key=_strictest_first)
     return found
+
+
+def barring(turn: Turn) -> list[Reached]:
+    """What a turn that is to be sent has used up, the strictest first, and what the last turn of its task used up with its
+    last step: nobody could be asked about that in time, so it is asked, or refused, before the next one begins.
+
+    A last turn that failed or was stopped bars nothing: a person has decided since.
+    """
+    own = reached_by([turn]).get(turn.pk, [])
+    last = _last_before(turn) if turn.started_at is None else None
+    if last is None or last.outcome != TurnOutcome.COMPLETED or last.settled_at is None:
+        return own
+    known = {(one.budget.pk, one.counted) for one in own}
+    earlier = [
+        replace(one, before=True)
+        for one in reached_by([last]).get(last.pk, [])
+        if one.budget.scope in BEFORE
+        and one.budget.action != BudgetAction.WARN
+        and one.budget.created_at <= last.settled_at
+        and (one.budget.pk, one.counted) not in known
+    ]
+    return sorted([*own, *earlier], key=_strictest_first)
+
+
+def _last_before(turn: Turn) -> Turn | None:
+    """The turn that ended last in the same task; without a task, in the same session."""
+    subject = turn.session.subject
+    same = Q(session__subject=subject) if subject else Q(session=turn.session_id)
+    ended = Turn.objects.filter(same, state=TurnState.SETTLED).exclude(pk=turn.pk)
+    return ended.select_related("session").defer("prompt", "system", "result_text").order_by("-settled_at").first()
+
+
+def _strictest_first(one: Reached) -> int:
+    return -STRICTNESS[BudgetAction(one.budget.action)]
 
 
 def _judge(budget: Budget, whose: str, sums: Sums, granted: Mapping[tuple[uuid.UUID, str], Decimal]) -> Reached | None:
@@ -126,13 +173,14 @@ def used_so_far(turns: Sequence[Turn], scopes: Iterable[str]) -> Sums:
     wanted = {scope: {keys_of(turn).get(scope, "") for turn in turns} - {""} for scope in set(scopes)}
     sums: Sums = {}
     for scope, whose in wanted.items():
-        for row in _sums(scope, whose):
+        for row in sums_of(scope, whose):
             amounts = {BudgetMetric.COST.value: row["cost"], BudgetMetric.TOKENS.value: Decimal(row["tokens"])}
             sums[scope, str(row["whose"])] = amounts
     return sums
 
 
-def _sums(scope: str, whose: Iterable[str]) -> QuerySet[Any, Any]:
+def sums_of(scope: str, whose: Iterable[str]) -> QuerySet[Any, Any]:
+    """Rows of `whose`, `cost` and `tokens`: what each of them has used."""
     field = COUNTED_BY[BudgetScope(scope)]
     # A project's steps may be a million; its sessions carry the same sums and are few.
     model: type[AgentSession] | type[Usage] = AgentSession if scope == BudgetScope.PROJECT else Usage
@@ -144,58 +192,14 @@ def _sums(scope: str, whose: Iterable[str]) -> QuerySet[Any, Any]:
     return sums
 
 
-def _granted(budgets: Sequence[Budget], counted: Iterable[str]) -> dict[tuple[uuid.UUID, str], Decimal]:
+def used_for(budget: Budget, counted: str) -> Decimal:
+    """What of the budget's metric has been used by what a hit counts."""
+    whose, _, _ = counted.partition(":")
+    row: dict[str, Any] = next(iter(sums_of(budget.scope, [whose])), None) or {}
+    return Decimal(row.get(budget.metric) or 0)
+
+
+def granted_on(budgets: Sequence[Budget], counted: Iterable[str]) -> dict[tuple[uuid.UUID, str], Decimal]:
     """What people have granted on top of budgets."""
     hits = BudgetHit.objects.filter(budget__in=budgets, counted__in=list(counted), allowance__gt=0)
     return {(budget, name): allowance for budget, name, allowance in hits.values_list("budget", "counted", "allowance")}
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetUse:
-    """A budget and how far it is used; for budgets of a turn, a run or a task there is no single use (None)."""
-
-    budget: Budget
-    used: Decimal | None
-    limit: Decimal
-
-    @property
-    def percent(self) -> int:
-        """How much of it is used, at most 100."""
-        return min(100, int(100 * (self.used or 0) / self.limit))
-
-
-def use_in_project(project: Project) -> list[BudgetUse]:
-    """The project's budgets and those that hold everywhere, with the present use of those that count the whole project."""
-    rows = Budget.objects.filter(Q(project=project) | Q(project=None)).order_by("scope", "metric", "amount")
-    whole = (BudgetScope.PROJECT, BudgetScope.DAY)
-    own_first = sorted(rows, key=lambda one: (one.project_id is None, list(BudgetScope).index(BudgetScope(one.scope))))
-    return _uses(own_first, {scope.value: str(project.pk) for scope in whole})
-
-
-def use_everywhere() -> list[BudgetUse]:
-    """The budgets that hold in every project; each project uses its own."""
-    rows = Budget.objects.filter(project=None).order_by("scope", "metric", "amount")
-    return [BudgetUse(one, None, one.amount) for one in rows]
-
-
-def use_of_task(project: Project, subject: str) -> list[BudgetUse]:
-    """The enabled budgets that count the task as a whole, with their use."""
-    return _uses(
-        [one for one in budgets_for([project.pk]) if one.scope == BudgetScope.TASK], {BudgetScope.TASK.value: subject}
-    )
-
-
-def _uses(budgets: list[Budget], whose: Mapping[str, str]) -> list[BudgetUse]:
-    scopes = {budget.scope for budget in budgets} & set(whose)
-    sums = {scope: next(iter(_sums(scope, [whose[scope]])), None) for scope in scopes}
-    granted = _granted(budgets, [counted_as(scope, one) for scope, one in whose.items()])
-    uses = []
-    for budget in budgets:
-        used: Decimal | None = None
-        limit = budget.amount
-        if budget.scope in scopes:
-            row = sums[budget.scope]
-            used = Decimal((row or {}).get(budget.metric) or 0)
-            limit += granted.get((budget.pk, counted_as(budget.scope, whose[budget.scope])), Decimal(0))
-        uses.append(BudgetUse(budget, used, limit))
-    return uses

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from sessions_app.budget_state import use_everywhere, use_in_project
+from sessions_app.budget_use import use_everywhere, use_in_project
 from sessions_app.models import Budget, BudgetAction, BudgetMetric, BudgetScope
 from sessions_app.services import budget_settings
 from studio.kernel.api_input import StrictSerializer, checked_body
@@ -49,6 +49,9 @@ class BudgetSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField(source="budget.enabled")
     used = serializers.FloatField(allow_null=True, help_text="Null for budgets of a turn, a run or a task.")
     limit = serializers.FloatField(help_text="The amount with what people have granted on top.")
+    reached = serializers.BooleanField(
+        help_text="Whether it is used up: by the project, or by a turn, a run or a task that nobody has granted more."
+    )
     created_at = serializers.DateTimeField(source="budget.created_at")
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from agents.backend import LogEntry
 from sessions_app import log as session_log
-from sessions_app.budget_state import Reached, keys_of, reached_by, used_so_far
+from sessions_app.budget_state import Reached, barring, reached_by, used_for
 from sessions_app.models import (
     Ask,
     AskKind,
@@ -67,7 +67,7 @@ def check(turn_ids: Iterable[uuid.UUID | str]) -> int:
 
 def bars(turn: Turn) -> bool:
     """Whether a budget keeps a turn from being sent now; it then waits for a person, or ends."""
-    found = reached_by([turn]).get(turn.pk, [])
+    found = barring(turn)
     if found:
         _act(turn, found, _known({turn.pk: found}))
     return bool(found) and found[0].budget.action != BudgetAction.WARN
@@ -132,7 +132,7 @@ def _ask(turn: Turn, reached: Reached) -> None:
     mine = Ask.objects.filter(session=session, external_id__startswith=f"budget:{hit.pk}:{turn.pk.hex}:")
     if not mine.filter(state=AskState.PENDING).exists():
         detail = {"hit": hit.pk, "scope": budget.scope, "metric": budget.metric}
-        detail |= {"used": str(reached.used), "limit": str(reached.limit), "more": str(budget.amount)}
+        detail |= {"used": str(reached.used), "limit": str(reached.limit), "more": "" if reached.before else str(budget.amount)}
         ask = Ask.objects.create(
             session=session,
             turn=turn,
@@ -164,7 +164,7 @@ def answered(ask: Ask) -> None:
     hit = BudgetHit.objects.select_for_update().select_related("budget").filter(pk=ask.detail.get("hit")).first()
     if hit is not None:
         budget = hit.budget
-        used = _used_now(ask, budget)
+        used = used_for(budget, hit.counted)
         hit.allowance = max(budget.amount + hit.allowance, used)  # so that one answer always buys the whole amount
         hit.used = used
         hit.save(update_fields=["allowance", "used", "at"])
@@ -177,15 +177,6 @@ def _refusal(ask: Ask) -> str:
         return "nobody answered in time"
     words = ask.message.rstrip(".")
     return f"{ask.answered_name} said no: {words}" if words else f"{ask.answered_name} said no"
-
-
-def _used_now(ask: Ask, budget: Budget) -> Decimal:
-    turn = ask.turn
-    if turn is None:
-        return Decimal(0)
-    whose = keys_of(turn).get(budget.scope, "")
-    used: Decimal = used_so_far([turn], [budget.scope]).get((budget.scope, whose), {}).get(budget.metric, Decimal(0))
-    return used
 
 
 def reconsider() -> int:
@@ -215,7 +206,7 @@ def _still_asked(ask: Ask) -> bool:
         return False
     if hit.budget.scope == BudgetScope.DAY and not hit.counted.endswith(today().isoformat()):
         return False
-    return any(one.budget.pk == hit.budget_id for one in reached_by([turn]).get(turn.pk, []))
+    return any(one.budget.pk == hit.budget_id for one in barring(turn))
 
 
 def _let_go(ask: Ask) -> None:

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from sessions_app import usage
-from sessions_app.budget_state import use_in_project
+from sessions_app.budget_use import use_in_project
 from sessions_app.models import Budget, BudgetAction, BudgetMetric, BudgetScope
 from sessions_app.services import budget_settings
 from studio.kernel.errors import Invalid, NotFound, StudioError

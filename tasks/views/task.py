@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from sessions_app import transcripts
-from sessions_app.budget_state import use_of_task
+from sessions_app.budget_use import use_of_task
 from sessions_app.overview import context_of
 from sessions_app.usage import of_task
 from studio import outbox

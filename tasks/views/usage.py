@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from sessions_app.budget_use import use_in_project
 from studio.kernel.errors import NotFound
 from studio.kernel.permissions import Role, at_least
 from tasks.usage import DAYS, usage_page
@@ -23,6 +24,7 @@ def usage(request: HttpRequest, key: str) -> HttpResponse:
         "project": project,
         "page": usage_page(project),
         "span": DAYS,
+        "used_up": sum(use.budget.enabled and use.reached for use in use_in_project(project)),
         "may_configure": at_least(role, Role.OWNER),
     }
     return render(request, "tasks/usage.html", context)

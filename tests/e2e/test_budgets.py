@@ -84,6 +84,23 @@ def test_stop__ends_the_turn_and_says_why_on_the_card(studio, project):
     studio.wait_status(key, "review")
 
 
+def test_run__a_last_step_over_the_budget_keeps_the_next_run_waiting_until_a_person_has_decided(studio, project):
+    limit(studio, project, scope="run", amount=0.25, action="ask")
+    steps = [write("done\n"), {"text": "Done.", **DEAR}]
+    key = studio.task(project, "Write the result", script(implementation=[steps]))["key"]
+    studio.wait_status(key, "planning_review")
+    studio.post(f"/tasks/{key}/approve_plan")
+    task = studio.wait(key, lambda task: task["run_state"] == "waiting" and task["status"] == "ai_review")
+    assert task["needs"] == "answer"
+    assert "The run before this one has used $0.30 of $0.25: go on?" in task["reason"]
+    assert [phase for phase, _ in asked(studio, key)].count("review") == 0
+    (budget,) = studio.get(f"/projects/{project['id']}/budgets")["results"]
+    assert budget["reached"] is True
+    (ask,) = pending(studio, project)
+    studio.post(f"/asks/{ask['id']}/answer", {"reply": "once"})
+    studio.wait_status(key, "review")
+
+
 def test_day__a_used_up_budget_begins_nothing(studio, project):
     first = studio.task(project, "Dear", script(planning=[[{**PLAN, **DEAR}]]))["key"]
     studio.wait_status(first, "planning_review")

@@ -81,12 +81,12 @@ def test_usage__old_usage_only_is_said(as_viewer, session):
 def test_usage__costs_the_same_for_much_and_for_little(as_viewer, session, project, django_assert_num_queries):
     spend(session)
     as_viewer.get("/projects/DEMO/usage/")
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         as_viewer.get("/projects/DEMO/usage/")
     for number in range(20):
         other = factories.make_task(project)
         spend(factories.make_session(session.workspace, subject=str(other.pk), model=f"p/{number}"), days_ago=number)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         as_viewer.get("/projects/DEMO/usage/")
 
 
@@ -195,3 +195,14 @@ def test_settings__lead_to_budgets_and_usage(as_owner, project):
     assert BUDGETS in page
     assert "/projects/DEMO/usage/" in page
     assert "/projects/DEMO/usage/" in body(as_owner.get("/projects/DEMO/board/"))
+
+
+def test_budgets__a_budget_that_a_task_has_used_up_is_marked_everywhere(as_viewer, project, session, task):
+    limit = Budget.objects.create(project=project, scope="task", metric="cost", amount=1, action="ask")
+    spend(session, cost=1.02)
+    BudgetHit.objects.create(budget=limit, counted=str(task.pk), used="1.02")
+    page = words(as_viewer.get(BUDGETS))
+    assert "Each task: $1.00 used up" in page
+    assert f"{session.title} has used it up: $1.02" in page
+    assert "A budget is used up. Which, and by what" in words(as_viewer.get("/projects/DEMO/usage/"))
+    assert "of $1.00 used up" in words(as_viewer.get(f"/tasks/{task.key}/"))

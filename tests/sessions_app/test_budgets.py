@@ -12,7 +12,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app import log
-from sessions_app.budget_state import reached_by, use_in_project, use_of_task
+from sessions_app.budget_state import reached_by
+from sessions_app.budget_use import use_in_project, use_of_task
 from sessions_app.models import AgentSession, Ask, Budget, BudgetHit, SessionEvent, Turn, Usage
 from sessions_app.services import budgets, turns
 from sessions_app.services.abort import abort
