@@ -30,25 +30,34 @@ window.htmx?.registerExtension("keep-open", {
 // ---- the connection
 
 const offline = document.getElementById("offline");
+const FIRST_PATIENCE = 3_000; // with the first connection of a page
+const LIGHTS = { on: "Live", off: "Offline", connecting: "Connecting…" };
 let patience = 0;
-feed.addEventListener("state", () => {
-  clearTimeout(patience);
-  for (const light of document.querySelectorAll(".live")) {
-    light.dataset.state = feed.state === "on" ? "on" : "off";
-    light.textContent = feed.state === "on" ? "Live" : "Offline";
+
+function light(state) {
+  for (const one of document.querySelectorAll(".live")) {
+    one.dataset.state = state;
+    one.textContent = LIGHTS[state];
   }
+}
+
+function sayOffline() {
+  light("off");
+  offline.textContent = "The connection to the studio is lost. Trying again … What you see may be old.";
+  offline.hidden = false;
+}
+
+feed.addEventListener("state", () => {
+  if (feed.state === "connecting") return; // the first try has its time already; a later one changes nothing
+  clearTimeout(patience);
+  light(feed.state === "on" ? "on" : "off");
   if (feed.state === "on") offline.hidden = true;
   else if (feed.state === "signed-out") {
     offline.replaceChildren("You are signed out. ", Object.assign(document.createElement("a"), { href: `/login/?next=${encodeURIComponent(location.pathname)}`, textContent: "Sign in" }));
     offline.hidden = false;
-  } else {
-    // A short break needs no words.
-    patience = setTimeout(() => {
-      offline.textContent = "The connection to the studio is lost. Trying again … What you see may be old.";
-      offline.hidden = false;
-    }, 1_500);
-  }
+  } else patience = setTimeout(sayOffline, 1_500); // a short break needs no words
 });
+if (document.querySelector(".live")) patience = setTimeout(sayOffline, FIRST_PATIENCE);
 
 // ---- look, menus, dialogs, flashes
 

@@ -39,6 +39,31 @@ def talking(pace: float = 0.05, **phases):
     return script(**{"planning": planning, **phases})
 
 
+SILENT = (
+    """window.WebSocket = class { static OPEN = 1; constructor() { window.socket = this; } send() {} close() {} };"""
+)
+
+
+@pytest.mark.parametrize("ending", ["nothing comes", "it fails"])
+def test_connection__is_neither_there_nor_lost_until_one_can_say(studio, project, person, ending):
+    page = person.open("/projects/")
+    page.clock.install()
+    page.add_init_script(SILENT)  # a server that neither accepts nor refuses
+    page.goto(f"{studio.url}/projects/{project['key']}/board/")
+    light = page.locator(".live")
+    expect(light).to_have_text("Connecting…")
+    expect(light).to_have_attribute("data-state", "connecting")
+    page.wait_for_function("window.socket")
+    if ending == "it fails":
+        page.evaluate("window.socket.onclose({ code: 1006 })")
+    else:
+        page.clock.fast_forward(2_500)
+        expect(light).to_have_text("Connecting…")
+        page.clock.fast_forward(1_000)
+        expect(page.locator("#offline")).to_be_visible()
+    expect(light).to_have_text("Offline")
+
+
 def test_transcript__streams_as_text_and_becomes_what_was_written(studio, project, person):
     key = studio.task(project, "Talk", talking())["key"]
     task = person.task(key)
