@@ -208,10 +208,12 @@ def pretty(given: Mapping[str, Any]) -> str:
     return clean(json.dumps(given, indent=2, ensure_ascii=False))
 
 
-def duration(milliseconds: int) -> str:
-    """A stretch of time in a few characters."""
-    if milliseconds < 1_000:
+def duration(milliseconds: int, *, whole: bool = False) -> str:
+    """A stretch of time in a few characters; `whole`: in whole seconds."""
+    if milliseconds < 1_000 and not whole:
         return f"{milliseconds} ms"
     if milliseconds < 60_000:
+        if whole:
+            return f"{milliseconds // 1_000} s"
         return f"{milliseconds / 1_000:.1f} s"
     return f"{milliseconds // 60_000}:{milliseconds // 1_000 % 60:02d} min"

@@ -5,20 +5,22 @@ A log of any length costs the same: a stretch reads its own entries and a bounde
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypedDict
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from sessions_app import selectors
-from sessions_app.entries import HIDDEN, SHOWN, EntryView, view
-from sessions_app.models import AgentSession, SessionEvent, SubSession, Turn, Usage
+from sessions_app.entries import HIDDEN, SHOWN, EntryView, duration, view
+from sessions_app.models import AgentSession, Ask, SessionEvent, SubSession, Turn, Usage
 from studio.topics import Event
 
 PAGE = 100  # entries of the log that a transcript begins with, and with each step back or forth
 ROOM = 120_000  # characters of text that one stretch shows without unfolding
+WAITED = 1_000  # milliseconds for a person that are worth a word
 LEAST = 1_500  # characters of each text, however full the stretch is
 STARTED, FINISHED = "tool.started", "tool.finished"
 MOVABLE = {"text", "reasoning", "tool_started", "tool_finished"}
@@ -105,7 +107,9 @@ def of_turn(session: AgentSession, number: int) -> Transcript:
 def one(session: AgentSession, seq: int) -> EntryView | None:
     """The entry number `seq` in full."""
     events = selectors.read_session(str(session.pk), seq - 1, 1)
-    return view(events[0], whole=True) if events and events[0].seq == seq else None
+    if not events or events[0].seq != seq:
+        return None
+    return _with_waits(session, [view(events[0], whole=True)])[0]
 
 
 def turn_begins(session: AgentSession, number: int) -> int:
@@ -153,7 +157,7 @@ def _stretch(session: AgentSession, *, after: int, limit: int = PAGE, ends: bool
     shown, begun_before = _once_each(session, events)
     if not ends:
         shown = [event for event in shown if event.seq not in begun_before]
-    entries = _views(shown, begun_before)
+    entries = _with_waits(session, _views(shown, begun_before))
     return Transcript(
         session=session,
         items=_grouped(session, _with_figures(session, entries)),
@@ -199,6 +203,41 @@ def _views(events: list[Event], begun_before: set[int]) -> list[EntryView]:
             room -= min(SHOWN, len(str(event.data.get("text", ""))))
         views.append(replace(entry, elsewhere=True) if event.seq in begun_before else entry)
     return views
+
+
+def _with_waits(session: AgentSession, entries: list[EntryView]) -> list[EntryView]:
+    """Tools whose time was partly a person's: what they took without it, and how long they waited for an answer.
+
+    A sub-agent's tool call waits for what the sub-agent asked, too.
+    """
+    timed = [one for one in entries if _is_timed(one)]
+    calls = {str(one.data["call"]) for one in timed if one.data.get("call")}
+    opened = {one.more["opens"] for one in timed if one.more.get("opens")}
+    if not calls:
+        return entries
+    mine = Q(detail__call__in=calls) | Q(external_session__in=opened)
+    asks = Ask.objects.filter(mine, session=session, answered_at__isnull=False)
+    waits: dict[str, int] = defaultdict(int)
+    for ask in asks.only("created_at", "answered_at", "detail", "external_session"):
+        if ask.answered_at is not None:
+            waited = int((ask.answered_at - ask.created_at).total_seconds() * 1_000)
+            detail = ask.detail if isinstance(ask.detail, dict) else {}
+            waits[str(detail.get("call"))] += waited
+            waits[ask.external_session or "-"] += waited
+    return [_with_wait(one, waits) if _is_timed(one) else one for one in entries] if waits else entries
+
+
+def _is_timed(entry: EntryView) -> bool:
+    return entry.kind == "tool_finished" and isinstance(entry.data.get("ms"), int)
+
+
+def _with_wait(entry: EntryView, waits: dict[str, int]) -> EntryView:
+    waited = waits[str(entry.data.get("call"))] + (waits[entry.more["opens"]] if entry.more.get("opens") else 0)
+    waited = min(waited, entry.data["ms"])
+    if waited < WAITED:
+        return entry
+    own = duration(entry.data["ms"] - waited)
+    return replace(entry, more={**entry.more, "took": own, "waited": duration(waited, whole=True)})
 
 
 def _with_figures(session: AgentSession, entries: list[EntryView]) -> list[EntryView]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from agents.backend import LogEntry
 from sessions_app import entries, transcripts
 from sessions_app.log import append
-from sessions_app.models import SessionEvent
+from sessions_app.models import Ask, AskState, SessionEvent
 from tests import factories
 from tests.pages.conftest import body
 
@@ -218,3 +218,24 @@ def test_no_two_sessions_share_an_id(as_owner, session):
     ]
     assert all(len(some) == 2 for some in ids)
     assert not ids[0] & ids[1]
+
+
+def test_a_tools_time_leaves_out_what_a_person_took(as_owner, session):
+    turn = factories.make_turn(session)
+    asks = [
+        {"detail": {"call": "c1", "command": "make"}},
+        {"detail": {"call": "inner"}, "external_session": "ses_sub"},
+    ]
+    for fields in asks:
+        ask = factories.make_ask(session, turn, state=AskState.ANSWERED, reply="once", **fields)
+        Ask.objects.filter(pk=ask.pk).update(created_at=AT, answered_at=AT + timedelta(seconds=40))
+    finished = {"status": "completed", "error": "", "ms": 42_500}
+    task = {"part": "p2", "call": "c2", "tool": "task", "output": '<task id="ses_sub" state="completed">', **finished}
+    untouched = {"part": "p3", "call": "c3", "tool": "read", "output": "", **finished, "ms": 45_000}
+    append(session.pk, [entry("tool.finished", "a", part="p1", call="c1", tool="bash", output="ok", **finished)])
+    append(session.pk, [entry("tool.finished", "b", **task), entry("tool.finished", "c", **untouched)])
+    page = body(as_owner.get(url(session, "?after=0")))
+    assert page.count("waited 40 s for you") == 2
+    assert page.count("2.5 s") == 2
+    assert page.count("45.0 s") == 1
+    assert "waited 40 s for you" in body(as_owner.get(f"{url(session)}1/"))
