@@ -26,6 +26,18 @@ TOOL_OUTPUT = "*/opencode/tool-output/*"  # where the server keeps what was too 
 SECRET_FILES = ("*.env", "*.env.*")
 PLAIN_FILES = ("*.env.example",)
 
+# What a permission is about, in words; any other is named as the server names it.
+PERMISSION_NAMES = {
+    "bash": "a command",
+    "edit": "changing a file",
+    "read": "reading a file",
+    "external_directory": "a folder outside the checkout",
+    "webfetch": "an address on the web",
+    "websearch": "a search of the web",
+    "task": "a sub-agent",
+    "question": "a question to people",
+    "doom_loop": "going on although it repeats itself",
+}
 AGENT_NAMES = {
     PLANNER: "studio-planner",
     IMPLEMENTER: "studio-implementer",

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sessions_app.models import Ask, AskKind, AskReply, AskState
-from sessions_app.services.ask_words import lasting_patterns
+from agents.roles import PERMISSION_NAMES
+from sessions_app.models import Ask, AskKind, AskReply, AskState, BudgetMetric
+from sessions_app.services.ask_words import WANTS, lasting_patterns
 from studio.kernel.text import clean, cut
+from studio.templatetags.figures import money, tokens
 
 PATCH_LINES = 400  # of a change that a card shows
 TEXT_SHOWN = 8_000  # characters of a command
@@ -27,11 +30,6 @@ ENDED = {
     AskState.EXPIRED: "Nobody answered in time",
     AskState.WITHDRAWN: "Void: the turn ended first",
     AskState.LOST: "Void: the agent server was restarted; the agent asks again",
-}
-WANTS = {
-    AskKind.PERMISSION: "asks for permission",
-    AskKind.QUESTION: "has a question",
-    AskKind.BUDGET: "asks whether to go on",
 }
 
 
@@ -74,6 +72,11 @@ class AskCard:
     def wants(self) -> str:
         """What the asker wants, in two or three words."""
         return WANTS[AskKind(self.ask.kind)]
+
+    @property
+    def permission(self) -> str:
+        """What the permission is about, in words."""
+        return PERMISSION_NAMES.get(self.ask.permission, self.ask.permission)
 
     @property
     def is_question(self) -> bool:
@@ -124,8 +127,9 @@ class AskCard:
 
     @property
     def grants(self) -> str:
-        """How much more a budget would allow."""
-        return cut(self._detail("more"), 20) if self.is_budget else ""
+        """How much more a budget would allow, with its unit; empty where it is only asked whether the next run begins."""
+        more = self._detail("more") if self.is_budget else ""
+        return amount_in_words(more, self._detail("metric")) if more else ""
 
     @property
     def questions(self) -> list[Question]:
@@ -166,6 +170,15 @@ def given_answers(ask: Ask, posted: Mapping[str, Sequence[str]]) -> list[list[st
         own = [one.strip() for one in posted.get(f"answer-{index}-own", []) if one.strip()]
         answers.append([*chosen, *own])
     return answers
+
+
+def amount_in_words(amount: str, metric: str) -> str:
+    """An amount of a budget, such as "$1.00" or "5k tokens"; empty for what is none."""
+    try:
+        value = Decimal(amount)
+    except InvalidOperation:
+        return ""
+    return f"${money(value)}" if metric == BudgetMetric.COST else f"{tokens(int(value))} tokens"
 
 
 def _side(line: str) -> str:

@@ -60,7 +60,7 @@ class BudgetBody(StrictSerializer[Any]):
 
     scope = serializers.ChoiceField(choices=BudgetScope.choices)
     metric = serializers.ChoiceField(choices=BudgetMetric.choices)
-    amount = serializers.DecimalField(max_digits=14, decimal_places=4, help_text="US dollars, or tokens.")
+    amount = serializers.DecimalField(max_digits=None, decimal_places=None, help_text="US dollars, or tokens.")
     action = serializers.ChoiceField(choices=BudgetAction.choices)
     enabled = serializers.BooleanField(default=True)
 
@@ -73,7 +73,7 @@ class BudgetChange(StrictSerializer[Any]):
         "metric": "What a budget counts stays: add another budget.",
     }
 
-    amount = serializers.DecimalField(required=False, max_digits=14, decimal_places=4)
+    amount = serializers.DecimalField(required=False, max_digits=None, decimal_places=None)
     action = serializers.ChoiceField(required=False, choices=BudgetAction.choices)
     enabled = serializers.BooleanField(required=False)
 

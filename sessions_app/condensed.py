@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
+from sessions_app.models import AskKind
+from sessions_app.services.ask_rows import POLICY
+from sessions_app.services.ask_words import WANTS
 from studio.kernel.text import cut
 from studio.topics import Event
 
@@ -27,6 +30,7 @@ REPLIES = {
     "reject": "rejected it",
     "answers": "answered",
 }
+ON_BUDGET = {"once": "let it go on", "always": "let it go on", "reject": "stopped it"}
 CONSEQUENCES = {
     "warn": "The agent goes on.",
     "ask": "A person decides whether it goes on.",
@@ -161,14 +165,18 @@ def _inbox_delivered(data: Mapping[str, Any]) -> str:
 
 
 def _ask_opened(data: Mapping[str, Any]) -> str:
-    what = "asks" if data.get("kind") == "question" else "asks for permission"
-    return f"{data.get('asker') or 'The agent'} {what}: {data.get('title') or ''}".strip()
+    what = WANTS.get(AskKind(str(data.get("kind"))) if data.get("kind") in AskKind.values else AskKind.PERMISSION)
+    title = str(data.get("title") or "").removeprefix("Question: ")
+    return f"{data.get('asker') or 'The agent'} {what}: {title}".strip()
 
 
 def _ask_answered(data: Mapping[str, Any]) -> str:
-    reply = REPLIES.get(str(data.get("reply")), str(data.get("reply") or "answered"))
-    said = f": {data['message']}" if data.get("message") else "."
-    return f"{data.get('by') or 'Somebody'} {reply}{said}"
+    words = ON_BUDGET if data.get("kind") == AskKind.BUDGET else REPLIES
+    reply = words.get(str(data.get("reply")), str(data.get("reply") or "answered"))
+    chosen = data.get("answers") if isinstance(data.get("answers"), list) else []
+    said = data.get("message") or "; ".join(", ".join(map(str, one)) for one in chosen if isinstance(one, list) and one)
+    by = "A rule of the project" if data.get("by") == POLICY else data.get("by") or "Somebody"
+    return f"{by} {reply}{f': {said}' if said else '.'}"
 
 
 def _ask_lost(_: Mapping[str, Any]) -> str:

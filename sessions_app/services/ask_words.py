@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from sessions_app.models import Ask, AskReply, AskState
+from sessions_app.models import Ask, AskKind, AskReply, AskState
 from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.text import clean
 
@@ -16,6 +16,12 @@ ANSWERS_LIMIT = 50  # to one question
 PATTERN_LIMIT = 500  # characters of a stored rule's pattern
 REJECTED = "A person refused this. Go on without it, or find another way."
 NOT_ANSWERED = "Nobody answers this. Decide yourself, and say so."
+# What the asker wants: one name for it, on cards and in the log.
+WANTS = {
+    AskKind.PERMISSION: "asks for permission",
+    AskKind.QUESTION: "has a question",
+    AskKind.BUDGET: "asks whether to go on",
+}
 SAID = {
     AskReply.ONCE: "allowed it once",
     AskReply.ALWAYS: "allowed it from now on",

@@ -142,6 +142,7 @@ def answer(*, ask_id: uuid.UUID | str, actor: Any, reply: str = "", message: str
     with transaction.atomic():
         lock_session(found.session_id)
         said = {"reply": fields["reply"], "by": name, "message": fields["message"]}
+        said |= {"answers": fields["answers"]} if fields.get("answers") else {}
         if not close_row(found, AskState.ANSWERED, "answered", said, **fields):
             raise already(Ask.objects.get(pk=found.pk))
         if found.reply == AskReply.ALWAYS and found.kind == AskKind.PERMISSION:

@@ -15,9 +15,10 @@ from studio.queue import Names, enqueue
 from workspaces.models import Project
 from workspaces.selectors import require_role
 
+SMALLEST = Decimal("0.0001")  # what the column distinguishes
 # The smallest and the largest amount by metric: what the column holds, and what can mean anything.
 AMOUNTS = {
-    BudgetMetric.COST: (Decimal("0.0001"), Decimal(1_000_000)),
+    BudgetMetric.COST: (SMALLEST, Decimal(1_000_000)),
     BudgetMetric.TOKENS: (Decimal(1), Decimal(9_999_999_999)),
 }
 CHANGEABLE = ("amount", "action", "enabled")
@@ -89,7 +90,10 @@ def checked_amount(metric: str, amount: Decimal) -> Decimal:
         raise Invalid(f"Give an amount from {least:f} to {most:,f} {unit}.", detail={"field": "amount"})
     if metric == BudgetMetric.TOKENS and amount != amount.to_integral_value():
         raise Invalid("Tokens are counted in whole numbers.", detail={"field": "amount"})
-    return amount.quantize(Decimal("0.0001"))
+    stored = amount.quantize(SMALLEST)
+    if stored != amount:
+        raise Invalid("Give at most four digits after the point.", detail={"field": "amount"})
+    return stored
 
 
 def _checked_action(action: str) -> str:

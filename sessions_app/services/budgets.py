@@ -20,7 +20,6 @@ from sessions_app.models import (
     AskKind,
     AskReply,
     AskState,
-    Budget,
     BudgetAction,
     BudgetHit,
     BudgetScope,
@@ -132,7 +131,11 @@ def _ask(turn: Turn, reached: Reached) -> None:
     mine = Ask.objects.filter(session=session, external_id__startswith=f"budget:{hit.pk}:{turn.pk.hex}:")
     if not mine.filter(state=AskState.PENDING).exists():
         detail = {"hit": hit.pk, "scope": budget.scope, "metric": budget.metric}
-        detail |= {"used": str(reached.used), "limit": str(reached.limit), "more": "" if reached.before else str(budget.amount)}
+        detail |= {
+            "used": str(reached.used),
+            "limit": str(reached.limit),
+            "more": "" if reached.before else str(budget.amount),
+        }
         ask = Ask.objects.create(
             session=session,
             turn=turn,

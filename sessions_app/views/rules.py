@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from agents.models import AgentProfile
+from agents.roles import PERMISSION_NAMES
 from sessions_app.models import AskTimeout, PermissionRule, RuleAction
 from sessions_app.services import ask_timeouts, rules
 from sessions_app.services.rules import NewRule
@@ -25,16 +26,18 @@ TIMEOUTS = {
     AskTimeout.REJECT: "Refuse, and the agent goes on without",
     AskTimeout.STOP: "End the agent's turn",
 }
-# What a rule may be about, with what its pattern is held against.
-PERMISSIONS = {
-    "bash": "a command",
-    "edit": "a file, from the checkout's root",
-    "read": "a file, from the checkout's root",
-    "external_directory": "a folder outside the checkout",
-    "webfetch": "an address",
-    "task": "a sub-agent's name",
-    "question": "*",
-    "*": "everything",
+# What the pattern of a rule is held against, by permission.
+AGAINST = {
+    "bash": "the command, such as npm test",
+    "edit": "the file's path from the checkout's root",
+    "read": "the file's path from the checkout's root",
+    "external_directory": "the folder's path, such as /srv/data/*",
+    "webfetch": "the address",
+    "websearch": "the words that are searched for",
+    "task": "the sub-agent's name",
+    "question": "nothing: write *",
+    "doom_loop": "the tool's name",
+    "*": "whatever the tool's own is held against",
 }
 FIELDS = ("permission", "pattern", "action", "profile")
 
@@ -129,7 +132,7 @@ def _page(
         "policy": ask_timeouts.policy_of(project),
         "may_configure": at_least(role_in(request.user, project), Role.OWNER),
         "profiles": list(AgentProfile.objects.order_by("name")),
-        "permissions": PERMISSIONS.items(),
+        "permissions": [(name, PERMISSION_NAMES.get(name, "everything"), words) for name, words in AGAINST.items()],
         "actions": [(value.value, words) for value, words in ACTIONS.items()],
         "timeouts": [(value.value, words) for value, words in TIMEOUTS.items()],
         "wrong": wrong or {},

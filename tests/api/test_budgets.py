@@ -60,6 +60,7 @@ def test_budgets__are_added_listed_changed_and_removed(proprietor, viewer):
         "enabled": True,
         "used": None,
         "limit": 5.0,
+        "reached": False,
         "created_at": "",
     }
     one = f"{URL}/{made.json()['id']}"
@@ -88,6 +89,14 @@ def test_budgets__what_means_nothing_is_refused(proprietor, change, field):
     error = error_of(proprietor.post(URL, {**BODY, **change}, format="json"), 400, "invalid")
     assert field in str(error["detail"])
     assert not Budget.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"), [("0.000001", "Give an amount from 0.0001"), ("1.00001", "at most four digits"), ("1e999999", "Give an amount")]
+)  # fmt: skip
+def test_budgets__an_amount_that_cannot_be_stored_is_refused_in_the_studios_words(proprietor, amount, words):
+    error = error_of(proprietor.post(URL, {**BODY, "amount": amount}, format="json"), 400, "invalid")
+    assert words in error["message"]
 
 
 def test_budgets__a_second_one_for_the_same_is_a_conflict(proprietor):

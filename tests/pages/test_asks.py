@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from sessions_app.models import Ask, AskKind, AskState, PermissionRule, TurnState
-from sessions_app.services import asks
+from sessions_app.services import ask_rows, asks
 from studio.kernel.clock import later, now
 from studio.kernel.permissions import Role
 from tasks.choices import Needs, RunState, Status
@@ -79,7 +79,9 @@ def test_a_permission_says_who_wants_what_and_what_always_means(as_maintainer, s
     page = page_of(as_maintainer, session)
     assert "Implementer asks for permission" in page
     assert '<pre class="io what">git push origin</pre>' in page
-    assert "allows <code>bash</code> for <code>git push *</code> in this project for the implementer" in page
+    assert (
+        "allows a command (<code>bash</code>) for <code>git push *</code> in this project for the implementer" in page
+    )
 
 
 def test_what_could_not_be_shown_in_full_is_not_allowed_for_ever(as_maintainer, session, turn):
@@ -268,3 +270,48 @@ def test_the_tasks_page_leads_to_what_is_asked(as_maintainer, project, needs, ti
     assert title in page
     assert f'href="?tab=transcript" data-key="a" data-focus>{button}</a>' in page
     assert f">{button}</a>" not in body(as_maintainer.get(f"/tasks/{task.key}/?tab=transcript"))
+
+
+def test_a_permission_and_a_budget_are_named_in_words(as_maintainer, session, turn):
+    make_ask(turn, permission="external_directory", title="Use files outside the checkout: /srv", detail={})
+    detail = {"metric": "cost", "more": "1.0000"}
+    make_ask(turn, kind=AskKind.BUDGET, permission="", title="This task has used $1.02 of $1.00: go on?", detail=detail)
+    page = page_of(as_maintainer, session)
+    assert '<span class="tag" title="external_directory">a folder outside the checkout</span>' in page
+    assert "Let it go on ($1.00 more)" in page
+    assert 'placeholder="Why it should stop"' in page
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ({"metric": "tokens", "more": "250000.0000"}, "Let it go on (250k tokens more)"),
+        ({"metric": "cost", "more": ""}, "Let it go on</button>"),
+    ],
+)
+def test_a_budgets_button_says_how_much_more(as_maintainer, session, turn, detail, words):
+    make_ask(turn, kind=AskKind.BUDGET, permission="", title="Go on?", detail=detail)
+    assert words in page_of(as_maintainer, session)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(AskKind.PERMISSION, "asks for permission"), (AskKind.QUESTION, "has a question"), (AskKind.BUDGET, "asks whether to go on")],
+)  # fmt: skip
+def test_an_ask_has_one_name_on_its_card_and_in_the_transcript(as_maintainer, session, turn, kind, said):
+    ask = make_ask(turn, kind=kind, title="Look here")
+    ask_rows.note(ask, "opened", {"title": ask.title, "asker": ask.asker, "turn": 1})
+    page = page_of(as_maintainer, session)
+    assert f"Implementer {said}</span></h3>" in page
+    assert f"Implementer {said}: Look here" in page
+
+
+def test_the_transcript_says_what_was_answered(as_maintainer, session, turn):
+    asks.answer(ask_id=question(turn).pk, actor=None, answers=[["SQLite"], ["A", "B"]])
+    asks.answer(ask_id=make_ask(turn).pk, actor=None, reply="reject", message="Not today.")
+    budget = make_ask(turn, kind=AskKind.BUDGET, permission="", detail={"hit": 0})
+    asks.answer(ask_id=budget.pk, actor=None, reply="once")
+    page = page_of(as_maintainer, session)
+    assert "studio answered: SQLite; A, B" in page
+    assert "studio rejected it: Not today." in page
+    assert "studio let it go on." in page

@@ -102,3 +102,10 @@ def test_maintainer__sees_no_form(project, rule):
     client = signed_in(make_member(project, Role.MAINTAINER))
     assert "Add a rule" not in body(client.get(PAGE))
     assert client.post(PAGE, {"permission": "bash", "action": "allow"}).status_code == 403
+
+
+def test_the_page_lists_what_rules_may_be_about(as_owner, project):
+    page = body(as_owner.get(PAGE))
+    for name in ("bash", "edit", "read", "external_directory", "webfetch", "task", "doom_loop", "*"):
+        assert f"<td><code>{name}</code></td>" in page
+    assert "a folder outside the checkout" in page
