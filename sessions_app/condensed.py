@@ -160,21 +160,31 @@ def _inbox_removed(data: Mapping[str, Any]) -> str:
     return f"{data.get('by') or _author(data)} took a message back: {_text(data)}"
 
 
+def _inbox_moved(data: Mapping[str, Any]) -> str:
+    where = "forward" if data.get("up") else "back"
+    return f"{data.get('by') or _author(data)} moved a message that waits {where}: {_text(data)}"
+
+
 def _inbox_delivered(data: Mapping[str, Any]) -> str:
     return f"{_author(data)}'s message has reached the agent."
 
 
 def _ask_opened(data: Mapping[str, Any]) -> str:
-    what = WANTS.get(AskKind(str(data.get("kind"))) if data.get("kind") in AskKind.values else AskKind.PERMISSION)
+    kind = str(data.get("kind"))
+    what = WANTS[AskKind(kind) if kind in AskKind.values else AskKind.PERMISSION]
     title = str(data.get("title") or "").removeprefix("Question: ")
     return f"{data.get('asker') or 'The agent'} {what}: {title}".strip()
+
+
+def _chosen(answers: Any) -> str:
+    lists = [one for one in answers if isinstance(one, list) and one] if isinstance(answers, list) else []
+    return "; ".join(", ".join(map(str, one)) for one in lists)
 
 
 def _ask_answered(data: Mapping[str, Any]) -> str:
     words = ON_BUDGET if data.get("kind") == AskKind.BUDGET else REPLIES
     reply = words.get(str(data.get("reply")), str(data.get("reply") or "answered"))
-    chosen = data.get("answers") if isinstance(data.get("answers"), list) else []
-    said = data.get("message") or "; ".join(", ".join(map(str, one)) for one in chosen if isinstance(one, list) and one)
+    said = data.get("message") or _chosen(data.get("answers"))
     by = "A rule of the project" if data.get("by") == POLICY else data.get("by") or "Somebody"
     return f"{by} {reply}{f': {said}' if said else '.'}"
 
@@ -223,6 +233,7 @@ KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "inbox.accepted": ("inbox", _inbox_accepted),
     "inbox.edited": ("inbox", _inbox_edited),
     "inbox.removed": ("inbox", _inbox_removed),
+    "inbox.moved": ("inbox", _inbox_moved),
     "inbox.delivered": ("inbox", _inbox_delivered),
     "budget.reached": ("budget", _budget),
     "compacted": ("notice", _compacted),

@@ -49,6 +49,7 @@ NOTES = {
     "inbox.accepted": ("grey", "thought"),
     "inbox.edited": ("grey", "pencil"),
     "inbox.removed": ("grey", "x"),
+    "inbox.moved": ("grey", "list"),
     "inbox.delivered": ("grey", "check"),
     "budget.reached": ("amber", "alert"),
     "session.continued": ("grey", "right"),

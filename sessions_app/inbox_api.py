@@ -65,6 +65,14 @@ class EditBody(StrictSerializer[Any]):
     text = serializers.CharField(help_text=f"At most {inbox.TEXT_LIMIT:,} characters.")
 
 
+class MoveBody(StrictSerializer[Any]):
+    """Where a waiting message goes."""
+
+    direction = serializers.ChoiceField(
+        choices=[("up", "up"), ("down", "down")], help_text="Before or after its neighbour of the same delivery."
+    )
+
+
 class InterruptBody(StrictSerializer[Any]):
     """What the agent is to do in place of what it does."""
 
@@ -83,7 +91,7 @@ class Inbox(APIView):
 
     @extend_schema(operation_id="sessions_inbox", parameters=[SESSION], responses=InboxSerializer)
     def get(self, request: Request, session_id: uuid.UUID) -> Response:
-        """List the messages that wait or are on their way, in the order in which they were accepted."""
+        """List the messages that wait or are on their way, in their order."""
         items = selectors.open_messages(_visible(request, session_id))
         return Response({"results": InboxItemSerializer(items, many=True).data})
 
@@ -132,6 +140,17 @@ class InboxSendNow(APIView):
         """Let a waiting message steer the running turn, or open the next one at once."""
         _writable_item(request, item_id)
         return Response(InboxItemSerializer(inbox.send_now(item_id=item_id, actor=request.user)).data)
+
+
+class InboxMove(APIView):
+    """The order of what waits."""
+
+    @extend_schema(operation_id="inbox_move", parameters=[ITEM], request=MoveBody, responses=InboxItemSerializer)
+    def post(self, request: Request, item_id: uuid.UUID) -> Response:
+        """Let a waiting message change places with the one before or after it; at the end it stays where it is."""
+        _writable_item(request, item_id)
+        up = checked_body(MoveBody, request)["direction"] == "up"
+        return Response(InboxItemSerializer(inbox.move(item_id=item_id, up=up, actor=request.user)).data)
 
 
 class Interrupt(APIView):
@@ -206,5 +225,6 @@ urlpatterns: list[URLPattern] = [
     path("sessions/<uuid:session_id>/turns/<int:number>/retry", TurnRetry.as_view(), name="api-turn-retry"),
     path("sessions/<uuid:session_id>/turns/<int:number>/abandon", TurnAbandon.as_view(), name="api-turn-abandon"),
     path("inbox/<uuid:item_id>", InboxMessage.as_view(), name="api-inbox-message"),
+    path("inbox/<uuid:item_id>/move", InboxMove.as_view(), name="api-inbox-move"),
     path("inbox/<uuid:item_id>/send", InboxSendNow.as_view(), name="api-inbox-send"),
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Sum
@@ -12,7 +14,7 @@ from django.db.models import Sum
 from agents.models import ModelCatalog
 from sessions_app import selectors
 from sessions_app.ask_cards import AskCard
-from sessions_app.models import AgentSession, Delivery, InboxItem, Turn, TurnState
+from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, Turn, TurnState
 from sessions_app.services.retries import next_try
 from sessions_app.transcripts import Transcript
 from studio.kernel.clock import now
@@ -112,6 +114,20 @@ class Pending:
     busy: bool
     may_send: bool
     may_answer: bool
+
+    @property
+    def may_rise(self) -> set[uuid.UUID]:
+        """The messages that have one of their kind before them, with which they may change places."""
+        return {after.pk for _, after in self._neighbours()}
+
+    @property
+    def may_sink(self) -> set[uuid.UUID]:
+        """The messages that have one of their kind after them."""
+        return {before.pk for before, _ in self._neighbours()}
+
+    def _neighbours(self) -> Iterable[tuple[InboxItem, InboxItem]]:
+        movable = [one for one in self.messages if one.state == InboxState.WAITING and not one.message_id]
+        return (pair for pair in pairwise(movable) if pair[0].delivery == pair[1].delivery)
 
 
 def context_of(user: Person, transcript: Transcript) -> dict[str, Any]:

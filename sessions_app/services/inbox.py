@@ -96,6 +96,31 @@ def send_now(*, item_id: uuid.UUID | str, actor: Any = None) -> InboxItem:
     return item
 
 
+def move(*, item_id: uuid.UUID | str, up: bool, actor: Any = None) -> InboxItem:
+    """Let a waiting message change places with the one before it (`up`) or after it; at the end it stays where it is.
+
+    Steers go before queued messages whatever their places, so each moves among its own. Raises Conflict when it is on its
+    way already.
+    """
+    with transaction.atomic():
+        item = _waiting(item_id)
+        same = InboxItem.objects.filter(
+            session=item.session_id, state=InboxState.WAITING, delivery=item.delivery, message_id=""
+        )
+        beside = same.filter(position__lt=item.position) if up else same.filter(position__gt=item.position)
+        other = beside.order_by("-position" if up else "position").first()
+        if other is None:
+            return item
+        last = item.session.inbox.aggregate(last=Max("position"))["last"]
+        places = (other.position, item.position)
+        # No two may have one place, not even for a moment.
+        for one, place in ((other, last + 1), (item, places[0]), (other, places[1])):
+            one.position = place
+            one.save(update_fields=["position"])
+        _note(item, "moved", _name(actor), suffix=f":{now().timestamp()}", up=up)
+    return item
+
+
 def interrupt(*, session: AgentSession, actor: Any = None) -> bool:
     """End the session's running turn; what waits in the inbox opens the next one. False when nothing runs."""
     with transaction.atomic():
@@ -152,9 +177,9 @@ def _still_waiting(item: InboxItem) -> InboxItem:
     return item
 
 
-def _note(item: InboxItem, what: str, by: str, suffix: str = "") -> None:
+def _note(item: InboxItem, what: str, by: str, suffix: str = "", **more: Any) -> None:
     data = {"item": str(item.pk), "delivery": item.delivery, "text": cut(item.text, SHOWN), "author": item.author_name}
-    entry = LogEntry(f"inbox.{what}", f"inbox.{what}:{item.pk}{suffix}", {**data, "by": by}, now())
+    entry = LogEntry(f"inbox.{what}", f"inbox.{what}:{item.pk}{suffix}", {**data, "by": by, **more}, now())
     session_log.append(item.session_id, [entry])
 
 

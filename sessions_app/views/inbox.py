@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -22,6 +23,8 @@ ON_MESSAGES: dict[str, Callable[..., Any]] = {
     "edit": inbox.edit,
     "remove": inbox.remove,
     "send-now": inbox.send_now,
+    "up": partial(inbox.move, up=True),
+    "down": partial(inbox.move, up=False),
 }
 ON_TURNS: dict[str, Callable[..., Any]] = {
     "retry": retries.retry_unknown,
@@ -49,7 +52,7 @@ def send(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def message(request: HttpRequest, session_id: uuid.UUID, item_id: uuid.UUID, action: str) -> HttpResponse:
-    """Change a message that waits, take it back, or let it overtake the others."""
+    """Change a message that waits, take it back, move it, or let it overtake the others."""
     found = _writable(request, session_id)
     if action not in ON_MESSAGES or not found.inbox.filter(pk=item_id).exists():
         raise NotFound("There is no such message.")

@@ -40,6 +40,23 @@ def test_message__is_accepted_listed_changed_and_removed(maintainer, viewer, ses
     assert [event["kind"] for event in events] == ["inbox.accepted", "inbox.edited", "inbox.edited", "inbox.removed"]
 
 
+def test_message__is_moved_among_what_waits(maintainer, viewer, session, turn):
+    ids = [post(maintainer, f"/sessions/{session.pk}/inbox", {"text": text}).json()["id"] for text in "abc"]
+
+    def order():
+        return "".join(one["text"] for one in viewer.get(f"/api/v1/sessions/{session.pk}/inbox").json()["results"])
+
+    assert post(maintainer, f"/inbox/{ids[2]}/move", {"direction": "up"}).json()["position"] == 2
+    assert order() == "acb"
+    post(maintainer, f"/inbox/{ids[0]}/move", {"direction": "down"})
+    post(maintainer, f"/inbox/{ids[1]}/move", {"direction": "down"})
+    assert order() == "cab"
+    error_of(post(maintainer, f"/inbox/{ids[0]}/move", {"direction": "away"}), 400)
+    error_of(post(viewer, f"/inbox/{ids[0]}/move", {"direction": "up"}), 403)
+    InboxItem.objects.filter(pk=ids[0]).update(state="delivered")
+    error_of(post(maintainer, f"/inbox/{ids[0]}/move", {"direction": "up"}), 409, "already_sent")
+
+
 def test_message__on_its_way_can_no_longer_be_changed(maintainer, session, turn):
     item = post(maintainer, f"/sessions/{session.pk}/inbox", {"text": "x"}).json()
     InboxItem.objects.update(state="delivered")

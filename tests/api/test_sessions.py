@@ -143,6 +143,10 @@ DATA = {
     "inbox.accepted": ({"author": "ada", "delivery": "steer", "text": "Stop"}, "ada wrote for the running turn: Stop"),
     "inbox.edited": ({"author": "ada", "by": "bob", "text": "Go"}, "bob changed a message that waits: Go"),
     "inbox.removed": ({"author": "ada", "text": "Go"}, "ada took a message back: Go"),
+    "inbox.moved": (
+        {"author": "ada", "by": "bob", "up": True, "text": "Go"},
+        "bob moved a message that waits forward: Go",
+    ),
     "inbox.delivered": ({"author": "ada"}, "ada's message has reached the agent."),
     "budget.reached": (
         {"scope": "task", "message": "This task has used $2.61 of $2.50.", "action": "stop"},

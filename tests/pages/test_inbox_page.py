@@ -204,3 +204,14 @@ def test_nobody_needs_to_wait_for_the_next_try(as_maintainer, session, turn):
     turn.refresh_from_db()
     assert turn.next_try_at <= now()
     assert turn_act(as_maintainer, session, turn, "dance").status_code == 404
+
+
+def test_messages_change_places(as_maintainer, session, turn):
+    first, second = (inbox.post(session=session, text=text, delivery="queue") for text in ("One", "Two"))
+    inbox.post(session=session, text="Steer", delivery="steer")
+    page = page_of(as_maintainer, session)
+    ways = re.findall(r"/inbox/([\w-]+)/(up|down)/", page)
+    assert ways == [(str(first.pk), "down"), (str(second.pk), "up")]
+    moved = body(act(as_maintainer, session, second, "up"))
+    assert moved.index("Two") < moved.index("One")
+    assert waiting(session) == [("queue", "Two"), ("queue", "One"), ("steer", "Steer")]

@@ -186,6 +186,25 @@ def test_queue__three_open_three_turns_in_order(session, running, backend):
         inbox.remove(item_id=items[0].pk)
 
 
+def test_queue__reaches_the_agent_in_the_order_that_people_gave_it(session, running, backend):
+    one, _two, three = [say(session, text) for text in ("one", "two", "three")]
+    say(session, "steered", "steer")
+    inbox.move(item_id=three.pk, up=True)
+    inbox.move(item_id=three.pk, up=True)
+    inbox.move(item_id=three.pk, up=True)  # it is the first already: no steer is passed
+    inbox.move(item_id=one.pk, up=False)
+    steer.deliver(session.pk)
+    complete(running, backend)
+    for _ in range(3):
+        last = session.turns.order_by("-number").first()
+        dispatch.dispatch(last.pk)
+        complete(last, backend)
+    assert [prompt.text for prompt in backend.prompts] == ["Plan it", "steered", "three", "two", "one"]
+    assert kinds(session).count("inbox.moved") == 3
+    with pytest.raises(Conflict):
+        inbox.move(item_id=one.pk, up=True)
+
+
 def test_queue__waits_after_a_failure_until_a_person_says_more(session, running, backend):
     say(session, "one")
     settle.settle(running.pk, TurnOutcome.FAILED, error_code="provider_error")

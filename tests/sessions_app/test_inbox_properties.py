@@ -61,7 +61,7 @@ class Conversation(RuleBasedStateMachine):
         self.count += 1
         inbox.post(session=self.session, text=f"<{self.count}>", delivery=delivery)
 
-    @rule(data=st.data(), what=st.sampled_from(["edit", "remove", "send_now"]))
+    @rule(data=st.data(), what=st.sampled_from(["edit", "remove", "up", "down", "send_now"]))
     def change(self, data: st.DataObject, what: str) -> None:
         items = list(InboxItem.objects.filter(session=self.session).values_list("pk", "text"))
         if not items:
@@ -72,8 +72,10 @@ class Conversation(RuleBasedStateMachine):
                 inbox.edit(item_id=pk, text=text + "'")
             elif what == "remove":
                 inbox.remove(item_id=pk)
-            else:
+            elif what == "send_now":
                 inbox.send_now(item_id=pk)
+            else:
+                inbox.move(item_id=pk, up=what == "up")
         except Conflict:
             pass
 

@@ -145,20 +145,23 @@ def test_steer__and_its_turn_survive_the_servers_death(begin, session, lines, op
     assert (opencode_server.practice_lines(session.directory)[-1]["phase"]) == "implementation"
 
 
-def test_queue__runs_in_order_and_a_removed_message_never_runs(begin, session, lines, opencode_server):
+def test_queue__runs_in_the_order_that_people_gave_it_and_a_removed_message_never_runs(
+    begin, session, lines, opencode_server
+):
     turn = begin(bash("sleep 2"), {"text": "All done."})
     items = [
         inbox.post(session=session, text=f"Message {number}\n{own(write(f'{number}.txt'))}", delivery="queue")
         for number in range(1, 5)
     ]
     inbox.remove(item_id=items[1].pk)
+    inbox.move(item_id=items[3].pk, up=True)
     settled(turn)
     while session.turns.exclude(state="settled").exists():
         following = session.turns.get(state="admitted")
         dispatch.dispatch(following.pk)
         assert settled(following).outcome == "completed"
     heard = [line["message"][:9] for line in opencode_server.practice_lines(session.directory) if line["message"]]
-    assert list(dict.fromkeys(heard)) == ["Message 1", "Message 3", "Message 4"]
+    assert list(dict.fromkeys(heard)) == ["Message 1", "Message 4", "Message 3"]
     assert not InboxItem.objects.filter(session=session, state="waiting").exists()
 
 
