@@ -195,8 +195,7 @@ def sums_of(scope: str, whose: Iterable[str]) -> QuerySet[Any, Any]:
 def used_for(budget: Budget, counted: str) -> Decimal:
     """What of the budget's metric has been used by what a hit counts."""
     whose, _, _ = counted.partition(":")
-    row: dict[str, Any] = next(iter(sums_of(budget.scope, [whose])), None) or {}
-    return Decimal(row.get(budget.metric) or 0)
+    return sum((Decimal(row[budget.metric] or 0) for row in sums_of(budget.scope, [whose])), Decimal(0))
 
 
 def granted_on(budgets: Sequence[Budget], counted: Iterable[str]) -> dict[tuple[uuid.UUID, str], Decimal]:

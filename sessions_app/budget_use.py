@@ -52,7 +52,11 @@ class BudgetUse:
 
 def use_in_project(project: Project) -> list[BudgetUse]:
     """The project's budgets and those that hold everywhere, with the present use of those that count the whole project."""
-    rows = Budget.objects.filter(Q(project=project) | Q(project=None)).order_by("scope", "metric", "amount")
+    rows = (
+        Budget.objects.filter(Q(project=project) | Q(project=None))
+        .select_related("project")
+        .order_by("scope", "metric", "amount")
+    )
     own_first = sorted(rows, key=lambda one: (one.project_id is None, list(BudgetScope).index(BudgetScope(one.scope))))
     hits = _hits(project, [one for one in own_first if one.scope not in WHOLE])
     return _uses(own_first, {scope.value: str(project.pk) for scope in WHOLE}, hits)

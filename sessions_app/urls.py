@@ -7,6 +7,8 @@ from django.urls import path
 from sessions_app.views import asks, budgets, inbox, pages, rules
 
 urlpatterns = [
+    path("settings/budgets/", budgets.everywhere, name="every-budgets"),
+    path("settings/budgets/<uuid:budget_id>/", budgets.everywhere_one, name="every-budget"),
     path("projects/<str:key>/settings/budgets/", budgets.budgets, name="project-budgets"),
     path("projects/<str:key>/settings/budgets/<uuid:budget_id>/", budgets.budget, name="project-budget"),
     path("projects/<str:key>/settings/permissions/", rules.permissions, name="project-permissions"),

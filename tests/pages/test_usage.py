@@ -206,3 +206,26 @@ def test_budgets__a_budget_that_a_task_has_used_up_is_marked_everywhere(as_viewe
     assert f"{session.title} has used it up: $1.02" in page
     assert "A budget is used up. Which, and by what" in words(as_viewer.get("/projects/DEMO/usage/"))
     assert "of $1.00 used up" in words(as_viewer.get(f"/tasks/{task.key}/"))
+
+
+def test_budgets__those_of_every_project_have_a_page_for_administrators(as_owner, project):
+    everywhere = "/settings/budgets/"
+    member = signed_in(factories.make_member(project, Role.OWNER))  # the other one is a superuser
+    assert member.get(everywhere).status_code == 403
+    assert member.post(everywhere, FORM).status_code == 403
+    assert f'href="{everywhere}"' not in body(member.get(BUDGETS))
+    assert as_owner.post(everywhere, {**FORM, "amount": "0"}).status_code == 400
+    assert as_owner.post(everywhere, FORM)["Location"] == everywhere
+    made = Budget.objects.get()
+    assert made.project is None
+    page = words(as_owner.get(everywhere))
+    assert "Budgets of every project" in page
+    assert "Each task: $5.00" in page
+    change = {"amount": "7", "action": "stop", "enabled": "1"}
+    assert member.post(f"{everywhere}{made.pk}/", change).status_code == 403
+    as_owner.post(f"{everywhere}{made.pk}/", change)
+    made.refresh_from_db()
+    assert (made.amount, made.action) == (7, "stop")
+    assert f'href="{everywhere}"' in body(as_owner.get(BUDGETS))
+    as_owner.post(f"{everywhere}{made.pk}/", {"do": "remove"})
+    assert not Budget.objects.exists()
