@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
+
+from studio.kernel.owners import pid_space
 
 SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
 
@@ -34,11 +35,3 @@ def mark_process(pid: int | None = None) -> ProcessMark:
     """The mark of a running process of this host, by default of this one. Raises psutil.NoSuchProcess."""
     process = psutil.Process(pid)
     return ProcessMark(process.pid, process.create_time(), pid_space())
-
-
-def pid_space() -> str:
-    """The name of this process's space of process numbers; empty where the system has only one."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""

@@ -14,13 +14,13 @@ from django.db import transaction
 from django.db.models import Q
 
 from agents.endpoint import ask_end_strays, read_endpoint
-from agents.identity import pid_space
 from agents.opencode.config import ServerFolder
 from agents.services import backend_for
 from agents.strays import end_strays
 from sessions_app.models import AgentSession, SubSession, Turn, TurnState
 from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.owners import pid_space
 from studio.queue import Names, enqueue
 
 log = structlog.get_logger(__name__)

@@ -6,16 +6,13 @@ each claim, so a worker that slept past its lease changes nothing when it wakes 
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 from typing import Any, TypeVar
 
-import psutil
 from django.db import models, transaction
 from django.db.models import F, Q
 
 from studio.kernel.clock import later, now
+from studio.kernel.owners import is_dead, owner_name
 
 
 class Claimable(models.Model):
@@ -32,34 +29,15 @@ class Claimable(models.Model):
 Row = TypeVar("Row", bound=Claimable)
 
 
-def owner_name() -> str:
-    """Names this thread of this process on this host: `host|pid|the process's start|thread`."""
-    started = psutil.Process().create_time()
-    return f"{socket.gethostname()[:60]}|{os.getpid()}|{started:.2f}|{threading.get_ident()}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether `owner` was a process of this host that has ended. Unknown owners and other hosts' count as alive."""
-    try:
-        host, pid, started, _ = owner.split("|")
-        if host != socket.gethostname()[:60]:
-            return False
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
-    except psutil.NoSuchProcess:
-        return True
-    except (ValueError, psutil.Error):
-        return False
-
-
 def release_dead(model: type[Row]) -> int:
-    """Free the rows whose owner on this host has been killed, so that nobody waits for their leases; how many.
+    """Free the rows whose owner on this host, and in this container, has been killed, so that nobody waits; how many.
 
     Only a shortcut: without it the leases run out by themselves.
     """
     held = model._default_manager.filter(lease_until__gt=now()).exclude(lease_owner="")
     freed = 0
     for owner in held.values_list("lease_owner", flat=True).distinct():
-        if _is_dead(owner):
+        if is_dead(owner):
             freed += held.filter(lease_owner=owner).update(lease_owner="", lease_until=None)
     return freed
 

@@ -11,12 +11,13 @@ import pytest
 
 from agents import services, supervision
 from agents.endpoint import Endpoint, Status, ask_recycle, read_endpoint, recycle_asked, write_endpoint, write_status
-from agents.identity import ProcessMark, mark_process, pid_space
+from agents.identity import ProcessMark, mark_process
 from agents.models import AgentServer, ServerState, ServerTrouble
 from agents.selectors import health_summary, server_notice, unready_note
 from agents.server_process import ended_how
 from agents.supervisor import LONGEST_PAUSE, pause_before
 from studio.kernel.clock import later, now
+from studio.kernel.owners import pid_space
 
 GONE = ProcessMark(pid=1, created=1.0, space=pid_space())
 MISSING = "OpenCode was not found. Run `cd /srv/studio && npm ci` to fetch it."

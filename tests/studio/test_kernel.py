@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -10,7 +13,7 @@ from django.db import connection
 from django_fsm import ConcurrentTransition
 
 from agents.models import AgentServer
-from studio.kernel import claim, clock, ids, markdown, permissions, redact, secretbox, text, tokens
+from studio.kernel import claim, clock, ids, markdown, owners, permissions, redact, secretbox, text, tokens
 from studio.kernel.errors import Invalid
 from tasks.models import Task
 from workspaces.models import Project
@@ -46,12 +49,41 @@ def test_release_dead__frees_what_a_killed_process_held(server):
     rows = AgentServer.objects.filter(pk=server.pk)
     claim.claim(rows, seconds=300)
     assert claim.release_dead(AgentServer) == 0  # this process lives
-    host, _, started, thread = AgentServer.objects.get().lease_owner.split("|")
-    rows.update(lease_owner=f"{host}|{2**22 + 1}|{started}|{thread}")
+    host, _, *rest = AgentServer.objects.get().lease_owner.split("|")
+    rows.update(lease_owner="|".join([host, str(2**22 + 1), *rest]))
     assert claim.release_dead(AgentServer) == 1
     assert claim.claim(rows, seconds=300) == 2
-    rows.update(lease_owner=f"another-host|{2**22 + 1}|{started}|{thread}")
+    rows.update(lease_owner="|".join(["another-host", str(2**22 + 1), *rest]))
     assert claim.release_dead(AgentServer) == 0
+
+
+def test_release_dead__leaves_alone_what_another_container_of_the_same_host_name_holds(server):
+    rows = AgentServer.objects.filter(pk=server.pk)
+    for owner in owners_in_another_container():
+        assert owner.split("|")[0] == owners.owner_name().split("|")[0]
+        rows.update(lease_owner=owner, lease_until=clock.later(300))
+        assert claim.release_dead(AgentServer) == 0
+        assert claim.claim(rows, seconds=30) is None
+
+
+def owners_in_another_container() -> list[str]:
+    """The name of a process that nobody here sees; where one may make a space of process numbers, a real one's too."""
+    host, _, started, thread, world = owners.owner_name().split("|")
+    found = [f"{host}|{2**22 + 1}|{started}|{thread}|{other}" for other in (f"{world}9", f"0{world}", "")]
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True, timeout=60).returncode == 0:
+        code = "from studio.kernel.owners import owner_name; print(owner_name())"
+        made = subprocess.run(
+            [*apart, sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+        found.append(made.stdout.strip())
+    return found
+
+
+def test_owner_name__fits_its_column(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 64)
+    limit = AgentServer._meta.get_field("lease_owner").max_length
+    assert len(owners.owner_name()) <= limit - 5  # a process's number may have seven digits
 
 
 @pytest.mark.django_db(transaction=True)
