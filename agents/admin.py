@@ -170,7 +170,17 @@ class AgentServerAdmin(ServerAdminBase):
 class AgentProfileAdmin(ProfileAdminBase):
     """How each role is run."""
 
-    list_display = ["name", "role", "is_default", "agent", "model", "max_steps", "wall_seconds", "idle_seconds"]
+    list_display = [
+        "name",
+        "role",
+        "is_default",
+        "agent",
+        "model",
+        "continue_session",
+        "max_steps",
+        "wall_seconds",
+        "idle_seconds",
+    ]
     list_filter = ["role"]
     readonly_fields = ["version"]
 

@@ -133,6 +133,11 @@ class AgentProfile(models.Model):
     agent = models.CharField(max_length=80, help_text="The agent's name on the server, for example studio-planner.")
     model = models.CharField(max_length=200, blank=True, help_text="provider/model; empty: the server's default.")
     instructions = models.TextField(blank=True, help_text="Added to the role's system prompt.")
+    continue_session = models.BooleanField(
+        default=False,
+        help_text="A fix round goes on in the implementer's conversation, while its configuration is the same. Off: each"
+        " round begins afresh.",
+    )
     max_steps = models.PositiveSmallIntegerField(default=25, validators=[MinValueValidator(1)])
     wall_seconds = models.PositiveIntegerField(default=3600, validators=[MinValueValidator(10)])
     idle_seconds = models.PositiveIntegerField(default=600, validators=[MinValueValidator(5)])

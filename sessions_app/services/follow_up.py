@@ -6,10 +6,19 @@ import uuid
 from hashlib import sha256
 
 from agents.backend import LogEntry
-from agents.models import AgentProfile
+from agents.models import AgentProfile, AgentServer
 from agents.selectors import profile_for
 from sessions_app import log as session_log
-from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, SessionEvent, Turn, TurnState
+from sessions_app.models import (
+    AgentSession,
+    Delivery,
+    InboxItem,
+    InboxState,
+    SessionEvent,
+    Turn,
+    TurnOutcome,
+    TurnState,
+)
 from sessions_app.services.turns import admit_turn, lock_session, open_session
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound
@@ -121,13 +130,30 @@ def _next_batch(session: AgentSession) -> list[InboxItem]:
     return [item for item in waiting if item.delivery == Delivery.STEER] or waiting[:1]
 
 
-def _fresh_session(old: AgentSession, reason: str) -> AgentSession:
+def continue_session(old: AgentSession, *, server: AgentServer, title: str) -> tuple[AgentSession, str]:
+    """The conversation in which the next prompt for the work of `old` belongs, and what goes before that prompt.
+
+    That is `old` itself while it can be resumed on `server`; else a fresh one that is told why, with a summary. Belongs
+    into a transaction; no turn of `old` may be unsettled.
+    """
+    last = old.turns.order_by("-number").first()
+    reason = why_not_resumable(old)
+    if not reason and old.server_id != server.pk:
+        reason = "this round runs on another agent server"
+    if not reason and last is not None and last.outcome != TurnOutcome.COMPLETED:
+        reason = "the earlier conversation did not come to its end"
+    return (_fresh_session(old, reason, server=server, title=title), _preface(old, reason)) if reason else (old, "")
+
+
+def _fresh_session(
+    old: AgentSession, reason: str, *, server: AgentServer | None = None, title: str = ""
+) -> AgentSession:
     profile = profile_for(old.role)
     fresh = open_session(
         workspace=old.workspace,
-        server=old.server,
+        server=server or old.server,
         role=old.role,
-        title=old.title,
+        title=title or old.title,
         agent=profile.agent,
         model=profile.model,
         subject=old.subject,

@@ -10,7 +10,7 @@ from agents.models import AgentProfile, AgentRole
 from agents.roles import system_text
 from agents.selectors import profile_for
 from sessions_app.models import AgentSession, InboxState, Turn, TurnState
-from sessions_app.services.follow_up import carry_over, fingerprint_of
+from sessions_app.services.follow_up import carry_over, continue_session, fingerprint_of
 from sessions_app.services.turns import admit_turn, open_session
 from sessions_app.services.warming import warm_ahead
 from studio import outbox
@@ -103,21 +103,11 @@ def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfil
             task.save(update_fields=["workspace", "updated_at"])
             _publish(task, "workspace.updated", workspace=str(workspace.pk), head=workspace.head_commit)
         begun = PhaseRun.objects.select_related("server").get(pk=run.pk)
-        assert begun.server is not None  # noqa: S101 -- for the type checker: the update above required it
-        session = open_session(
-            workspace=workspace,
-            server=begun.server,
-            role=profile.role,
-            title=f"{task.key} {Phase(run.phase).label.lower()}, round {run.round}",
-            agent=profile.agent,
-            model=profile.model,
-            subject=str(task.pk),
-            fingerprint=fingerprint_of(profile),
-        )
+        session, preface = _session_for(task, begun, workspace, profile)
         _take_over_messages(task, session)
         turn = admit_turn(
             session=session,
-            prompt=prompt,
+            prompt=f"{preface}{prompt}",
             system=system,
             tool_subject=str(run.pk),
             max_steps=profile.max_steps,
@@ -128,9 +118,33 @@ def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfil
         begun.save(update_fields=["session", "turn"])
         if run.phase == Phase.REVIEW:
             review_of(task, begun)
-        _publish(task, "session.opened", session=str(session.pk), role=session.role, phase=run.phase, run=str(run.pk))
+        kind = "session.opened" if turn.number == 1 else "session.resumed"
+        _publish(task, kind, session=str(session.pk), role=session.role, phase=run.phase, run=str(run.pk))
         show(task, RUNNING, run=begun)
         reach("prepare.in_transaction")
+
+
+def _session_for(task: Task, run: PhaseRun, workspace: Workspace, profile: AgentProfile) -> tuple[AgentSession, str]:
+    """The session of the run, and what goes before its prompt: a fresh one, or for a fix round, where the profile wants
+    it, the implementer's last one as far as that can go on."""
+    assert run.server is not None  # noqa: S101 -- for the type checker: the run was claimed with one
+    title = f"{task.key} {Phase(run.phase).label.lower()}, round {run.round}"
+    if run.phase == Phase.FIX and profile.continue_session:
+        mine = AgentSession.objects.filter(workspace=workspace, subject=str(task.pk), role=profile.role)
+        last = mine.select_related("workspace", "server").order_by("-created_at").first()
+        if last is not None:
+            return continue_session(last, server=run.server, title=title)
+    session = open_session(
+        workspace=workspace,
+        server=run.server,
+        role=profile.role,
+        title=title,
+        agent=profile.agent,
+        model=profile.model,
+        subject=str(task.pk),
+        fingerprint=fingerprint_of(profile),
+    )
+    return session, ""
 
 
 def _take_over_messages(task: Task, session: AgentSession) -> None:
