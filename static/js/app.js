@@ -61,6 +61,9 @@ if (document.querySelector(".live")) patience = setTimeout(sayOffline, FIRST_PAT
 
 // ---- look, menus, dialogs, flashes
 
+// Of more tabs than fit, the one where one is can be seen.
+for (const tab of document.querySelectorAll(".tabs [aria-current]")) tab.scrollIntoView({ block: "nearest", inline: "center" });
+
 // Two looks. Choosing the one that the system has anyway means: follow the system.
 function changeTheme() {
   const root = document.documentElement;

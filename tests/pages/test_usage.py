@@ -229,3 +229,12 @@ def test_budgets__those_of_every_project_have_a_page_for_administrators(as_owner
     assert f'href="{everywhere}"' in body(as_owner.get(BUDGETS))
     as_owner.post(f"{everywhere}{made.pk}/", {"do": "remove"})
     assert not Budget.objects.exists()
+
+
+def test_settings__its_parts_stand_in_one_order_and_one_width(as_owner, project):
+    parts = ["/projects/DEMO/settings/", "/projects/DEMO/settings/permissions/", BUDGETS, "/projects/DEMO/usage/"]
+    pages = [body(as_owner.get(part)) for part in parts]
+    tabs = [re.search(r'<nav class="tabs".*?</nav>', page, re.DOTALL)[0] for page in pages]
+    assert len({tab.replace(' aria-current="page"', "") for tab in tabs}) == 1
+    assert all(tab.count("aria-current") == 1 for tab in tabs)
+    assert {re.search(r'<main id="main" class="page (\S+)', page)[1] for page in pages} == {"settings-page"}
