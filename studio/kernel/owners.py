@@ -24,15 +24,18 @@ def owner_name() -> str:
     return f"{_host()}|{os.getpid()}|{started:.2f}|{threading.get_ident()}|{_world()}"
 
 
-def is_dead(owner: str) -> bool:
+def is_dead(owner: str, *, one_machine: bool = False) -> bool:
     """Whether `owner` was a process that would be seen from here and has ended.
 
-    Those of other hosts and containers, and unknown ones, count as alive.
+    Those of other hosts and containers, and unknown ones, count as alive. With `one_machine` no other machine can have
+    written the name: whoever bears it from before the system was started anew is dead.
     """
     try:
         host, pid, started, _, world = owner.split("|")
-        if (host, world) != (_host(), _world()):
+        if host != _host():
             return False
+        if world != _world():
+            return one_machine and world.partition(".")[0] != _world().partition(".")[0]
         return f"{psutil.Process(int(pid)).create_time():.2f}" != started
     except psutil.NoSuchProcess:
         return True

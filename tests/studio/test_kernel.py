@@ -69,7 +69,7 @@ def test_release_dead__leaves_alone_what_another_container_of_the_same_host_name
 def owners_in_another_container() -> list[str]:
     """The name of a process that nobody here sees; where one may make a space of process numbers, a real one's too."""
     host, _, started, thread, world = owners.owner_name().split("|")
-    found = [f"{host}|{2**22 + 1}|{started}|{thread}|{other}" for other in (f"{world}9", f"0{world}", "")]
+    found = [f"{host}|{2**22 + 1}|{started}|{thread}|{world}9"]
     apart = ["unshare", "--pid", "--fork", "--mount-proc"]
     if shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True, timeout=60).returncode == 0:
         code = "from studio.kernel.owners import owner_name; print(owner_name())"
@@ -78,6 +78,14 @@ def owners_in_another_container() -> list[str]:
         )
         found.append(made.stdout.strip())
     return found
+
+
+def test_owner__of_before_the_systems_start_is_dead_where_no_other_machine_can_be_meant():
+    host, pid, started, thread, world = owners.owner_name().split("|")
+    earlier = f"{host}|{pid}|{started}|{thread}|0{world}"
+    assert owners.is_dead(earlier, one_machine=True)
+    assert not owners.is_dead(earlier)
+    assert not owners.is_dead(f"other{earlier}", one_machine=True)
 
 
 def test_owner_name__fits_its_column(monkeypatch):
