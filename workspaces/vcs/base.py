@@ -127,6 +127,46 @@ class MergeResult:
     refusal: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RevertRequest:
+    """Which merge to take back: what the target became by it. `at` dates the commit."""
+
+    target: str  # the commit of the target branch that the revert comes after
+    before: str  # the target before the merge
+    after: str  # the target after it
+    message: str
+    author: Person
+    committer: Person
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictedFile:
+    """A file that both sides changed in the same place. A side is None where it has no such file.
+
+    Each side holds at most SIDE_LIMIT bytes; `cut` says that one of them has more. `merged` is the text with conflict
+    markers as the version control system would write it, None for a binary file.
+    """
+
+    path: str
+    base: bytes | None
+    target: bytes | None
+    source: bytes | None
+    merged: bytes | None
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What bringing a checkout up to date did. With conflicts the files hold markers, and the operation waits for a commit."""
+
+    head: str
+    conflicts: tuple[str, ...] = ()
+
+
+SIDE_LIMIT = 256 * 1024  # bytes of one side of a conflict
+
+
 class Vcs(Protocol):
     """A version control system. Every method is bounded in time and raises VcsError when a command fails."""
 
@@ -198,6 +238,44 @@ class Vcs(Protocol):
 
     def compute_merge(self, repository: Path, request: MergeRequest) -> MergeResult:
         """Merge without a checkout: objects are written, no branch moves. The same request gives the same commit."""
+        ...
+
+    def conflicts(self, repository: Path, request: MergeRequest) -> list[ConflictedFile]:
+        """The sides of each file in which the merge conflicts; empty when it does not. Nothing is moved."""
+        ...
+
+    def compute_revert(self, repository: Path, request: RevertRequest) -> MergeResult:
+        """Take a merge back without a checkout, as a new commit on the target. The same request gives the same commit."""
+        ...
+
+    def update_checkout(self, checkout: Path, branch: str, target: str, how: str, author: Person) -> Update:
+        """Bring `target` (a commit) into the checkout by `how` (merge, rebase); what is uncommitted is committed first.
+
+        Conflicts are left in the files with markers for somebody to resolve; `commit_all` then ends the operation. Again
+        after a crash it gives the same.
+        """
+        ...
+
+    def branches(self, repository: Path) -> list[str]:
+        """The local branches (bookmarks), without those of the studio's own checkouts."""
+        ...
+
+    def remotes(self, repository: Path) -> dict[str, str]:
+        """The names and fetch addresses of the remotes, without credentials in them."""
+        ...
+
+    def push(
+        self, repository: Path, remote: str, commit: str, branch: str, *, expected: str | None, header: str
+    ) -> None:
+        """Make `branch` of the remote point at `commit`; refused (Raced) unless it is at `expected`, "" meaning absent.
+
+        `expected` None: only forward. `header` is an HTTP Authorization header that never reaches a command line, a log
+        or the repository's configuration; empty uses the person's own credentials.
+        """
+        ...
+
+    def repair(self, repository: Path, checkout: Path, branch: str, head: str) -> list[str]:
+        """Mend what was damaged from outside (folder, branch, link or lock), without losing a commit; what was done, in words."""
         ...
 
     def advance_branch(
