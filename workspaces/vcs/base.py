@@ -107,7 +107,11 @@ class CheckoutStatus:
 
 @dataclass(frozen=True, slots=True)
 class MergeRequest:
-    """What to merge and how. `at` dates the commits, so that the same request gives the same commits."""
+    """What to merge and how. `at` dates the commits, so that the same request gives the same commits.
+
+    `hooks`: the repository's own hooks about a commit's message may run, and refuse it. `signed`: the commits are signed
+    where the person's configuration asks for it; not for a look at what a merge would be.
+    """
 
     how: str  # merge, squash, rebase
     target: str
@@ -116,6 +120,8 @@ class MergeRequest:
     author: Person
     committer: Person
     at: datetime
+    hooks: bool = False
+    signed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ class MergeResult:
 
 @dataclass(frozen=True, slots=True)
 class RevertRequest:
-    """Which merge to take back: what the target became by it. `at` dates the commit."""
+    """Which merge to take back: what the target became by it. `at` dates the commit; `hooks` as with a merge."""
 
     target: str  # the commit of the target branch that the revert comes after
     before: str  # the target before the merge
@@ -138,6 +144,17 @@ class RevertRequest:
     author: Person
     committer: Person
     at: datetime
+    hooks: bool = False
+    signed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BranchCheckout:
+    """A checkout that is on a branch: a person's, which is never touched while it is not clean."""
+
+    path: Path
+    dirty: list[str]  # tracked files that differ from its commit
+    operation: str  # that was begun there and not ended; else empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +273,18 @@ class Vcs(Protocol):
         """
         ...
 
+    def restore_checkout(self, checkout: Path, branch: str, commit: str, author: Person) -> str:
+        """Put the checkout back to `commit`; what it held since, uncommitted too, stays reachable. The commit."""
+        ...
+
+    def message_rules(self, repository: Path) -> list[str]:
+        """In words, what of the repository's own rules for merges (hooks, signatures) the studio meets, for people to read."""
+        ...
+
+    def checkouts_on(self, repository: Path, branch: str) -> list[BranchCheckout]:
+        """The checkouts that follow `branch`, and what stands in the way there. Nothing is touched."""
+        ...
+
     def branches(self, repository: Path) -> list[str]:
         """The local branches (bookmarks), without those of the studio's own checkouts."""
         ...
@@ -265,12 +294,21 @@ class Vcs(Protocol):
         ...
 
     def push(
-        self, repository: Path, remote: str, commit: str, branch: str, *, expected: str | None, header: str
+        self,
+        repository: Path,
+        remote: str,
+        commit: str,
+        branch: str,
+        *,
+        expected: str | None,
+        header: str,
+        hooks: bool = False,
     ) -> None:
-        """Make `branch` of the remote point at `commit`; refused (Raced) unless it is at `expected`, "" meaning absent.
+        """Make `branch` of the remote point at `commit`; refused (Raced) unless it is there or at `expected`, "" meaning absent.
 
-        `expected` None: only forward. `header` is an HTTP Authorization header that never reaches a command line, a log
-        or the repository's configuration; empty uses the person's own credentials.
+        `remote` is a name or an address. `expected` None: only forward. `header` is an HTTP Authorization header that never
+        reaches a command line, a log or the repository's configuration; empty uses the person's own credentials. `hooks`:
+        the repository's own hook for pushes may run, and refuse, but not together with a header.
         """
         ...
 
@@ -279,12 +317,20 @@ class Vcs(Protocol):
         ...
 
     def advance_branch(
-        self, repository: Path, branch: str, old: str, new: str, *, reason: str, resuming: bool
+        self,
+        repository: Path,
+        branch: str,
+        old: str,
+        new: str,
+        *,
+        reason: str,
+        resuming: bool,
+        hooks: bool = False,
     ) -> list[Path]:
         """Move `branch` from `old` to `new` and bring along the clean checkouts that are on it; their paths.
 
         `resuming`: an earlier call may have died half-way. Raises Raced when the branch is elsewhere and Blocked when a
-        checkout is in the way; then nothing has moved.
+        checkout is in the way; then nothing has moved. `hooks`: the repository's own hooks about branches may run.
         """
         ...
 

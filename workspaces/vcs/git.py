@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from workspaces.vcs import git_changes, git_checkout, git_inspect, git_merge, git_target
+from workspaces.vcs import (
+    git_changes,
+    git_checkout,
+    git_commit,
+    git_conflicts,
+    git_inspect,
+    git_merge,
+    git_push,
+    git_repair,
+    git_revert,
+    git_target,
+    git_update,
+)
 
 
 class GitVcs:
@@ -30,4 +42,15 @@ class GitVcs:
 
     changes = staticmethod(git_changes.changes)
     compute_merge = staticmethod(git_merge.compute_merge)
+    message_rules = staticmethod(git_commit.message_rules)
     advance_branch = staticmethod(git_target.advance_branch)
+    checkouts_on = staticmethod(git_target.checkouts_on)
+    conflicts = staticmethod(git_conflicts.conflicts)
+    compute_revert = staticmethod(git_revert.compute_revert)
+    update_checkout = staticmethod(git_update.update_checkout)
+    restore_checkout = staticmethod(git_update.restore_checkout)
+
+    branches = staticmethod(git_push.branches)
+    remotes = staticmethod(git_push.remotes)
+    push = staticmethod(git_push.push)
+    repair = staticmethod(git_repair.repair)

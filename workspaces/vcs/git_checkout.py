@@ -149,7 +149,7 @@ def commit_all(checkout: Path, branch: str, message: str, author: Person) -> str
     What is in the checkout counts, whatever git operation was left unfinished in it. Repositories inside the checkout are
     left out: their files could not be merged.
     """
-    _unlock(checkout)
+    unlock(checkout)
     excluded = [f":(top,exclude,literal){path.rstrip('/')}" for path in nested_repositories(checkout)]
     options = ("--all", "--pathspec-from-file=-", "--pathspec-file-nul")
     git(checkout, "add", *options, given=listed([":/", *excluded]), timeout=LONG_TIMEOUT)
@@ -194,7 +194,7 @@ def _attach(checkout: Path, branch: str, head: str) -> None:
     git(checkout, "symbolic-ref", "-m", "opencode-studio: back on its branch", "HEAD", full)
 
 
-def _unlock(checkout: Path) -> None:
+def unlock(checkout: Path) -> None:
     """Remove an index lock that a killed process left in our checkout; wait for one that is in use."""
     lock = git_folder(checkout) / "index.lock"
     deadline = time.monotonic() + LOCK_PATIENCE

@@ -17,18 +17,20 @@ TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
 LONG_TIMEOUT = 200.0
 SAID_LIMIT = 600  # characters of git's own words in an error
 
-# Person and repository configure git for their own use; what the studio calls must not run hooks, ask or page.
+# Person and repository configure git for their own use; what the studio calls must not run hooks, sign, ask or page.
+UNATTENDED = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false")
 FLAGS = (
     "-c", "core.quotePath=false",
-    "-c", f"core.hooksPath={os.devnull}",
     "-c", "core.fsmonitor=false",
     "-c", "gc.auto=0",
     "-c", "maintenance.auto=false",
-    "-c", "commit.gpgSign=false",
     "-c", "submodule.recurse=false",
     "-c", "i18n.commitEncoding=UTF-8",
     "-c", "advice.addEmbeddedRepo=false",
 )  # fmt: skip
+
+# What signs and what connects finds its agent by these; nothing else of git's gets to see them.
+PERSONAL = ("SSH_AUTH_SOCK", "GNUPGHOME")
 
 # GIT_* of the caller never arrives here (process.INHERITED). Optional locks are off: reading must not write to an index.
 ENVIRONMENT = {
@@ -64,16 +66,20 @@ def git(
     max_output: int = DEFAULT_LIMIT,
     stop_at_limit: bool = False,
     discover: bool = False,
+    as_configured: bool = False,
 ) -> Result:
     """Run `git ARGUMENTS` in `cwd`, which must be the root of a checkout unless `discover`. Raises GitError.
 
-    Output that does not fit is an error, except with `stop_at_limit`.
+    Output that does not fit is an error, except with `stop_at_limit`. `as_configured` leaves the person's hooks and signing
+    on, and lets git find the person's agents for keys.
     """
     environment = {**ENVIRONMENT, **(env or {})}
+    if as_configured:
+        environment |= personal()
     if not discover:
         # A checkout whose .git has vanished must not be taken for a part of a repository above it.
         environment["GIT_CEILING_DIRECTORIES"] = str(cwd.parent)
-    argv = [b"git", *(os.fsencode(part) for part in (*FLAGS, *arguments))]
+    argv = [b"git", *(os.fsencode(part) for part in (*FLAGS, *(() if as_configured else UNATTENDED), *arguments))]
     try:
         done = run(
             argv,
@@ -92,6 +98,19 @@ def git(
         said = cut(clean(done.stderr.decode("utf-8", "replace")).strip(), SAID_LIMIT)
         raise GitError(f"git {arguments[0]} failed: {said or f'exit status {done.code}'}", said=said)
     return done
+
+
+def personal() -> dict[str, str]:
+    """The variables by which git's helpers find the person's agents for keys."""
+    return {name: os.environ[name] for name in PERSONAL if name in os.environ}
+
+
+def configured(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """git configuration as environment variables, which unlike arguments only the process's owner can read."""
+    pairs = list(settings)
+    keys = {f"GIT_CONFIG_KEY_{index}": key for index, (key, _) in enumerate(pairs)}
+    values = {f"GIT_CONFIG_VALUE_{index}": value for index, (_, value) in enumerate(pairs)}
+    return {"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values}
 
 
 def line(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

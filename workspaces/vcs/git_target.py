@@ -15,9 +15,10 @@ from pathlib import Path
 
 import structlog
 
-from workspaces.vcs.base import Blocked, Raced, readable
+from workspaces.vcs.base import Blocked, BranchCheckout, Raced, readable
 from workspaces.vcs.git_checkout import worktrees
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, names
+from workspaces.vcs.git_commit import HOOK_TIMEOUT
 from workspaces.vcs.git_inspect import dirty_files, operation, tip
 
 log = structlog.get_logger(__name__)
@@ -26,11 +27,13 @@ PATIENCE = 3.0  # seconds to wait for another git command in a person's checkout
 NAMED = 10  # files that a refusal names
 
 
-def advance_branch(repository: Path, branch: str, old: str, new: str, *, reason: str, resuming: bool) -> list[Path]:
+def advance_branch(
+    repository: Path, branch: str, old: str, new: str, *, reason: str, resuming: bool, hooks: bool = False
+) -> list[Path]:
     """Move `branch` from `old` to `new` and bring along the clean checkouts that are on it; their paths.
 
     `resuming`: an earlier call may have died half-way. Raises Raced when the branch is elsewhere and Blocked when a
-    checkout is in the way; then nothing has moved.
+    checkout, or a hook about branches, is in the way; then nothing has moved.
     """
     checkouts = _checkouts_on(repository, branch)
     if tip(repository, branch) != old:
@@ -42,7 +45,7 @@ def advance_branch(repository: Path, branch: str, old: str, new: str, *, reason:
         for checkout in checkouts:
             _bring(checkout, old, new)
             moved.append(checkout)
-        git(repository, "update-ref", "-m", f"opencode-studio: {reason}", f"refs/heads/{branch}", new, old)
+        _move(repository, branch, old, new, reason, hooks=hooks)
     except (Blocked, GitError) as error:
         now = tip(repository, branch)
         if now == new:
@@ -52,7 +55,47 @@ def advance_branch(repository: Path, branch: str, old: str, new: str, *, reason:
         if now != old:
             raise Raced from error
         raise
+    if hooks:
+        for checkout in checkouts:
+            _after_merge(checkout)
     return checkouts
+
+
+def checkouts_on(repository: Path, branch: str) -> list[BranchCheckout]:
+    """The checkouts that follow `branch`, and what stands in the way there. Nothing is touched."""
+    full = f"refs/heads/{branch}"
+    rows = [row for row in worktrees(repository) if row.get("branch") == full]
+    return [
+        BranchCheckout(Path(row["worktree"]), dirty_files(Path(row["worktree"])), operation(Path(row["worktree"])))
+        for row in rows
+    ]
+
+
+def _move(repository: Path, branch: str, old: str, new: str, reason: str, *, hooks: bool) -> None:
+    """Move the branch with a compare-and-swap. Raises Blocked when the repository's hook refuses."""
+    command = ("update-ref", "-m", f"opencode-studio: {reason}", f"refs/heads/{branch}", new, old)
+    try:
+        git(repository, *command, as_configured=hooks, timeout=HOOK_TIMEOUT)
+    except GitError as error:
+        if hooks and "hook" in error.said:
+            raise Blocked(
+                f"The repository's hook reference-transaction refused the new commit: {error.said}"
+            ) from error
+        raise
+
+
+def _after_merge(checkout: Path) -> None:
+    """Run the post-merge hook in a person's checkout that now shows the merge, as `git merge` would. It cannot refuse."""
+    try:
+        git(
+            checkout,
+            *("hook", "run", "--ignore-missing", "post-merge", "--", "0"),
+            ok=range(256),
+            timeout=HOOK_TIMEOUT,
+            as_configured=True,
+        )
+    except GitError as error:
+        log.warning("post_merge_hook_failed", checkout=str(checkout), error=error.message)
 
 
 def _checkouts_on(repository: Path, branch: str) -> list[Path]:
@@ -83,7 +126,6 @@ def _rebased_branch(checkout: Path) -> str:
 def _require_free(checkout: Path, old: str, new: str, *, resuming: bool) -> None:
     """Raise Blocked unless the checkout can follow the branch from `old` to `new` without losing anything."""
     _wait_for_lock(checkout)
-    git(checkout, "update-index", "-q", "--refresh", ok=(0, 1), timeout=LONG_TIMEOUT)
     dirty, in_the_way = dirty_files(checkout), _overwritten(checkout, old, new)
     if resuming and (dirty or in_the_way):
         other = _differing(checkout, new)
@@ -158,9 +200,16 @@ def _differing(checkout: Path, commit: str) -> set[str]:
 
 
 def _bring(checkout: Path, old: str, new: str) -> None:
-    """Bring files and index of a clean checkout from `old` to `new`; git itself refuses when it is not clean any more."""
+    """Bring files and index of a clean checkout from `old` to `new`; git itself refuses when it is not clean any more.
+
+    Files that were touched and not changed look changed to it until the index has looked at all of them again, which takes
+    long in a large checkout: that is done when it refuses, not each time.
+    """
+    command = ("read-tree", "-m", "-u", old, new)
     try:
-        git(checkout, "read-tree", "-m", "-u", old, new, timeout=LONG_TIMEOUT)
+        if git(checkout, *command, ok=(0, 128), timeout=LONG_TIMEOUT).code:
+            git(checkout, "update-index", "-q", "--refresh", ok=(0, 1), timeout=LONG_TIMEOUT)
+            git(checkout, *command, timeout=LONG_TIMEOUT)
     except GitError as error:
         if error.transient:
             raise
