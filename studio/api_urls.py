@@ -8,7 +8,7 @@ from sessions_app import api as sessions_api
 from sessions_app import asks_api, budgets_api, inbox_api, rules_api
 from studio.api import document, feed, health
 from tasks import api as tasks_api
-from tasks import usage_api
+from tasks import merge_api, usage_api
 from workspaces import api as workspaces_api
 from workspaces.commands import api as commands_api
 
@@ -16,6 +16,7 @@ version_1: list[URLPattern | URLResolver] = [
     *health.urlpatterns,
     *workspaces_api.urlpatterns,
     *commands_api.urlpatterns,
+    *merge_api.urlpatterns,
     *tasks_api.urlpatterns,
     *sessions_api.urlpatterns,
     *inbox_api.urlpatterns,

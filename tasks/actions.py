@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from studio.kernel.permissions import Role
-from tasks.choices import RunState, Status
+from tasks.choices import Needs, RunState, Status
+from tasks.models import Task
 
 # Every action by name, with the role it takes.
 ROLES: dict[str, Role] = {
@@ -13,7 +14,10 @@ ROLES: dict[str, Role] = {
     "replan": Role.MAINTAINER,
     "skip_ai_review": Role.REVIEWER,
     "request_changes": Role.REVIEWER,
+    "resolve": Role.REVIEWER,
+    "abort": Role.REVIEWER,
     "complete": Role.MAINTAINER,
+    "revert": Role.MAINTAINER,
     "retry": Role.MAINTAINER,
     "resume": Role.MAINTAINER,
     "stop": Role.MAINTAINER,
@@ -36,14 +40,34 @@ WORKING: dict[str, list[str]] = {
 }
 
 
-def possible(status: str, run_state: str) -> list[str]:
-    """The actions that the state allows, the most likely one first. Roles are not considered."""
+CONFLICT = ["resolve", "complete", "request_changes", "abort", "cancel"]
+
+
+def possible(
+    status: str, run_state: str, *, needs: str = Needs.NOTHING, resolving: bool = False, merged: bool = False
+) -> list[str]:
+    """The actions that the state allows, the most likely one first. Roles are not considered.
+
+    `resolving`: the agent's round is about a merge's conflicts; `merged`: the studio merged it and has not taken it back.
+    """
     if status in WORKING:
         if run_state in (RunState.QUEUED, RunState.RUNNING, RunState.WAITING):
-            first = "stop"
-        else:
-            first = "resume" if run_state == RunState.STOPPED else "retry"
-        return [first, *WORKING[status], "cancel"]
-    if status == Status.REVIEW and run_state == RunState.RUNNING:
-        return []  # a merge is on its way; it settles within seconds
-    return list(RESTING[status])
+            return ["stop", *WORKING[status], "cancel"]
+        first = "resume" if run_state == RunState.STOPPED else "retry"
+        return [first, *WORKING[status], *(["abort"] if resolving else []), "cancel"]
+    if status in (Status.REVIEW, Status.DONE) and run_state == RunState.RUNNING:
+        return []  # a merge, or its reverse, is on its way; it settles within seconds
+    if status == Status.REVIEW and needs == Needs.CONFLICT:
+        return list(CONFLICT)
+    return [*(["revert"] if merged and status == Status.DONE else []), *RESTING[status]]
+
+
+def possible_for(task: Task) -> list[str]:
+    """The same for a task as it is."""
+    return possible(
+        task.status,
+        task.run_state,
+        needs=task.needs,
+        resolving=bool(task.resolving),
+        merged=bool(task.completed_commit) and not task.reverted_commit,
+    )

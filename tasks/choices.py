@@ -177,8 +177,17 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "merge_conflict": ErrorText(
         "The change conflicts with the target branch.",
-        "Request changes so that the agent brings it up to date, or merge by hand.",
+        "Let an agent resolve it, or resolve it by hand and complete again.",
     ),
+    "conflict_markers": ErrorText(
+        "The agent left lines of a conflict unresolved.",
+        "Press Retry, or give the merge up; the checkout then goes back to what it was before.",
+    ),
+    "revert_conflict": ErrorText(
+        "The merge could not be taken back: later commits changed the same places.",
+        "Revert it by hand, or write a task that does.",
+    ),
+    "revert_refused": ErrorText("The merge was not taken back.", "Read the reason, then press Revert again."),
     "merge_refused": ErrorText("The merge was refused and nothing was moved.", "Read the reason, then complete again."),
     "internal_error": ErrorText("The studio itself failed here.", "Look at the log, then press Retry."),
 }

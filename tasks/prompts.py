@@ -18,12 +18,13 @@ DIFF_LIMIT = 60_000
 SUMMARY_LIMIT = 10_000
 INSTRUCTIONS_LIMIT = 20_000
 FINDING_LIMIT = 2_000
+CONFLICTS_LIMIT = 40_000
 FINDINGS_SHOWN = 100
 FILES_SHOWN = 300
 
 TAGS = (
     "task-description", "previous-plan", "plan", "feedback", "implementer-summary", "findings", "changed-files", "diff",
-    "files-not-shown", "repository-instructions",
+    "files-not-shown", "repository-instructions", "conflicts",
 )  # fmt: skip
 TAG = re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(TAGS)})\b)", re.IGNORECASE)
 
@@ -73,6 +74,22 @@ class ListedFinding:
     body: str
     place: str  # file:line, or empty
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A file that two branches changed in the same place; `places` are these places with their markers, as far as known."""
+
+    path: str
+    places: str
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A branch was merged into the checkout, and these files are in conflict."""
+
+    branch: str
+    files: Sequence[Conflict]
 
 
 def planning_prompt(brief: Brief, *, previous_plan: str = "", feedback: str = "") -> str:
@@ -143,12 +160,24 @@ def review_prompt(
     return _joined(parts)
 
 
-def fix_prompt(brief: Brief, *, plan: str, findings: Sequence[ListedFinding] = (), feedback: str = "") -> str:
+def fix_prompt(
+    brief: Brief,
+    *,
+    plan: str,
+    findings: Sequence[ListedFinding] = (),
+    feedback: str = "",
+    updated: Updated | None = None,
+) -> str:
     """Ask for what a review or a person found missing in the change."""
     parts = [
         *_opening(brief),
-        "The present working directory holds a change for this task that was reviewed and not accepted yet. Correct it.",
+        "The present working directory holds a change for this task that was reviewed and not accepted yet. Correct it."
+        if updated is None
+        else "The present working directory holds a change for this task that was reviewed and could not be merged: "
+        "meanwhile others changed the same places. Resolve that.",
     ]
+    if updated is not None:
+        parts += _conflicts(updated)
     if plan:
         parts += ["The plan that was approved:", _inside("plan", plan, PLAN_LIMIT)]
     parts += _feedback(feedback, "What the review says; answer all of it:")
@@ -203,6 +232,31 @@ def _opening(brief: Brief) -> list[str]:
 
 def _feedback(feedback: str, sentence: str) -> list[str]:
     return [sentence, _inside("feedback", feedback, FEEDBACK_LIMIT)] if feedback.strip() else []
+
+
+def _conflicts(updated: Updated) -> list[str]:
+    """What was merged into the checkout, and what is to be done about it."""
+    branch = _name(updated.branch)
+    if not updated.files:
+        return [
+            f"The branch {branch} has been merged into this directory, and no line is in conflict any more. Check that the "
+            "change still fits to what came with it, and correct what does not."
+        ]
+    room, rows = CONFLICTS_LIMIT, []
+    for file in updated.files[:FILES_SHOWN]:
+        text = file.places if len(file.places) <= room else ""
+        room -= len(text)
+        rows += [_name(file.path), *(f"    {line}" for line in text.splitlines())]
+    if len(updated.files) > FILES_SHOWN:
+        rows.append(f"({len(updated.files) - FILES_SHOWN} more files.)")
+    text = "\n".join(rows)
+    return [
+        f"The branch {branch} has been merged into this directory, and the merge waits for you: the files below are in "
+        "conflict. In them `<<<<<<<` begins this task's side, `|||||||` what both began from, `=======` the side of "
+        f"{branch}, and `>>>>>>>` ends it. Resolve every place so that both sides keep their meaning, and remove every such "
+        "line. Do not abort the merge and do not throw a side away; the merge is committed for you.",
+        _inside("conflicts", text, len(text)),
+    ]
 
 
 def _findings(findings: Sequence[ListedFinding]) -> str:

@@ -39,7 +39,8 @@ def on_merge_settled(*, attempt_id: uuid.UUID | str, **_: Any) -> None:
 def on_removing_project(*, project: Project, **_: Any) -> None:
     """A project is not removed under an agent or a merge."""
     busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
-    if busy or Task.objects.filter(project=project, status=Status.REVIEW, run_state=RunState.RUNNING).exists():
+    merging = Task.objects.filter(project=project, status__in=[Status.REVIEW, Status.DONE], run_state=RunState.RUNNING)
+    if busy or merging.exists():
         raise Conflict(f"Agents are at work in {project.name}: stop or cancel its tasks first.", allowed=[])
 
 

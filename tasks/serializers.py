@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from studio.kernel.api_input import StrictSerializer
-from tasks.actions import possible
+from tasks.actions import possible_for
 from tasks.choices import ERRORS, CompletionWay, Needs, RunState, Status, Verdict
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 
@@ -31,7 +31,8 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
         fields = [
             "id", "key", "number", "project", "project_key", "title", "description", "priority", "labels", "status",
             "run_state", "needs", "reason", "error_code", "next_step", "actions", "position", "attempt", "version",
-            "workspace", "branch", "completed_how", "completed_commit", "created_at", "updated_at",
+            "workspace", "branch", "completed_how", "completed_commit", "reverted_commit", "created_at",
+            "updated_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -46,7 +47,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     def get_actions(self, task: Task) -> list[str]:
         """From the table of actions."""
-        return possible(task.status, task.run_state)
+        return possible_for(task)
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):
@@ -186,7 +187,7 @@ class TaskEditSerializer(StrictSerializer[Any]):
 
 
 class ActionSerializer(StrictSerializer[Any]):
-    """What an action may need: feedback for reject_plan, replan and request_changes, a reason for skip_ai_review."""
+    """What an action may need: feedback for reject_plan, replan, request_changes and resolve, a reason for skip_ai_review."""
 
     feedback = serializers.CharField(
         required=False, allow_blank=True, trim_whitespace=False, help_text="What the agent reads."
@@ -200,4 +201,16 @@ class ActionSerializer(StrictSerializer[Any]):
     )
     how = serializers.ChoiceField(
         choices=CompletionWay.choices, required=False, help_text="With complete: how to finish; merge when not given."
+    )
+    target = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=250,
+        help_text="With complete: the local branch to merge into; the one that the task came from when not given.",
+    )
+    message = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="With complete and revert: the commit's message; made from the task when not given.",
     )

@@ -29,7 +29,7 @@ from workspaces.models import (
     WorkspaceState,
 )
 from workspaces.services import remove_project, request_removal, retry_merge, update_project
-from workspaces.services.merges import ACTIVE
+from workspaces.services.merges.request import ACTIVE
 from workspaces.services.projects import EDITABLE
 
 if TYPE_CHECKING:
@@ -182,8 +182,18 @@ class WorkspaceAdmin(ReadOnly, LiveListMixin, WorkspaceAdminBase):
 class MergeAdmin(ReadOnly, LiveListMixin, MergeAdminBase):
     """Merges, with why one was refused."""
 
-    list_display = ["workspace", "how", "target_branch", "state", "error", "attempts", "created_at", "settled_at"]
-    list_filter = ["state", "how", "workspace__project"]
+    list_display = [
+        "workspace",
+        "kind",
+        "how",
+        "target_branch",
+        "state",
+        "error",
+        "attempts",
+        "created_at",
+        "settled_at",
+    ]
+    list_filter = ["state", "kind", "how", "workspace__project"]
     list_select_related = ["workspace__project"]
     search_fields = ["workspace__label", "result_commit", "target_branch"]
     actions = ["retry"]

@@ -22,6 +22,8 @@ class PhaseRun(Claimable):
     retry = models.PositiveSmallIntegerField(default=0)  # of this round
     state = models.CharField(max_length=12, choices=RunPhaseState, default=RunPhaseState.QUEUED)
     feedback = models.TextField(blank=True)
+    update_from = models.CharField(max_length=250, blank=True)  # the branch that is merged into the checkout first
+    conflicts = models.JSONField(default=list, blank=True)  # files that the run is to resolve
     server = models.ForeignKey(AgentServer, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     session = models.ForeignKey(AgentSession, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     turn = models.OneToOneField(Turn, null=True, blank=True, on_delete=models.SET_NULL, related_name="run")

@@ -39,6 +39,8 @@ class Task(StatefulModel):
     workspace = models.ForeignKey(Workspace, null=True, blank=True, on_delete=models.SET_NULL, related_name="tasks")
     completed_how = models.CharField(max_length=12, choices=CompletionWay, blank=True)
     completed_commit = models.CharField(max_length=64, blank=True)
+    reverted_commit = models.CharField(max_length=64, blank=True)  # by which a merged task was taken back
+    resolving = models.CharField(max_length=250, blank=True)  # the branch whose conflicts the fix round resolves
     version = models.PositiveIntegerField(default=1)  # grows with each change; If-Match of the API
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -78,10 +80,12 @@ class Task(StatefulModel):
     @transition(field=status, source=Status.IN_PROGRESS, target=Status.AI_REVIEW)
     def implemented(self) -> None:
         """The workspace holds a change against its base; a review run opens."""
+        self.resolving = ""
 
     @transition(field=status, source=Status.IN_PROGRESS, target=Status.PLANNING)
     def replan(self) -> None:
         """Planning opens again with feedback."""
+        self.resolving = ""
 
     @transition(field=status, source=Status.AI_REVIEW, target=Status.REVIEW)
     def ai_approve(self) -> None:
@@ -103,6 +107,15 @@ class Task(StatefulModel):
     def request_changes(self) -> None:
         """A fix run opens with the person's feedback."""
 
+    @transition(field=status, source=Status.REVIEW, target=Status.IN_PROGRESS)
+    def resolve(self) -> None:
+        """A fix run opens in a checkout that holds the conflicts with the target."""
+
+    @transition(field=status, source=Status.IN_PROGRESS, target=Status.REVIEW)
+    def abort(self) -> None:
+        """The conflicts are given up: the checkout goes back to what it was before."""
+        self.resolving = ""
+
     @transition(field=status, source=Status.REVIEW, target=Status.DONE)
     def complete(self) -> None:
         """Merged, or finished without a merge; the way and its result are recorded."""
@@ -110,6 +123,7 @@ class Task(StatefulModel):
     @transition(field=status, source=[Status.TODO, *ANY_ACTIVE], target=Status.CANCELLED)
     def cancel(self) -> None:
         """Everything stops; the workspace stays until it is cleaned up."""
+        self.resolving = ""
 
     @transition(field=status, source=[Status.DONE, Status.CANCELLED], target=Status.TODO)
     def reopen(self) -> None:

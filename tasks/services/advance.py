@@ -21,14 +21,14 @@ from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import ERRORS, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.models import PhaseRun, Plan, Review, Task
-from tasks.services import completion, results
+from tasks.services import completion, conflicts, results, reverts
 from tasks.services.follow_up import conclude_follow_up
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
 from tasks.services.steps import failing_as, work_on
 from tasks.verdicts import parse_verdict
-from workspaces.models import MergeAttempt, MergeState
-from workspaces.services import commit_left, has_change
+from workspaces.models import MergeAttempt, MergeKind, MergeState
+from workspaces.services import commit_left, has_change, left_markers
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ LEASE_SECONDS = 300.0
 SUMMARY_LIMIT = 2_000  # characters of a summary in a commit message
 WORK = (Phase.IMPLEMENTATION, Phase.FIX)
 # The decisions of people after which the review rounds are counted anew.
-ROUNDS_BEGIN = ["approve_plan", "plan_ready", "request_changes", "replan", "reopen"]
+ROUNDS_BEGIN = ["approve_plan", "plan_ready", "request_changes", "resolve", "replan", "reopen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Left:
 
     head: str  # the commit that holds all of it; empty when nothing was committed for it
     changed: bool  # whether that differs from the base
+    marked: tuple[str, ...] = ()  # files in which lines of a conflict are left
 
 
 def advance_turn(turn_id: uuid.UUID | str) -> None:
@@ -108,6 +109,8 @@ def _conclude(task: Task, run: PhaseRun, turn: Turn, left: Left) -> None:
         _planned(task, run, turn)
     elif run.phase == Phase.REVIEW:
         _reviewed(task, run, turn)
+    elif left.marked:
+        fail_locked(task, run, "conflict_markers", f"Files: {', '.join(left.marked)}")
     elif left.changed:
         _implemented(task, run)
     else:
@@ -125,7 +128,7 @@ def _commit(run: PhaseRun, turn: Turn) -> Left:
     try:
         with failing_as("commit_failed"):
             head = commit_left(workspace, message=message, author_name=run.session.agent)
-            return Left(head, has_change(workspace))
+            return Left(head, has_change(workspace), tuple(left_markers(workspace, run.conflicts)))
     except Exception:
         if turn.outcome == TurnOutcome.COMPLETED:
             raise
@@ -239,9 +242,14 @@ def advance_merge(attempt_id: uuid.UUID | str) -> None:
     with transaction.atomic():
         task = lock(task_id)
         newest = MergeAttempt.objects.filter(workspace_id=attempt.workspace_id).order_by("-created_at").first()
-        if task.status != Status.REVIEW or task.run_state != RunState.RUNNING or newest != attempt:
+        column = Status.DONE if attempt.kind == MergeKind.REVERT else Status.REVIEW
+        if task.status != column or task.run_state != RunState.RUNNING or newest != attempt:
             return
-        if attempt.state == MergeState.MERGED:
+        if attempt.kind == MergeKind.REVERT:
+            reverts.conclude(task, attempt)
+        elif attempt.kind == MergeKind.RESTORE:
+            conflicts.conclude_abort(task, attempt)
+        elif attempt.state == MergeState.MERGED:
             actor = completion.requester(task)
             completion.finish(task, attempt.how, commit=attempt.result_commit, note=attempt.checkout_note, actor=actor)
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.text import cut
-from tasks.actions import possible
+from tasks.actions import possible_for
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import Card, account, move, record, show
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from tasks.services.moves import Actor
 
 
-def request(task: Task, *, how: str = "", actor: Actor = None, reason: str = "") -> None:
+def default_message(task: Task) -> str:
+    """The message of the commit by which a task is merged, unless somebody writes another one."""
+    return f"{task.title}\n\nTask: {task.key}"
+
+
+def request(
+    task: Task, *, how: str = "", target: str = "", message: str = "", actor: Actor = None, reason: str = ""
+) -> None:
     """Complete a locked task that is in review: at once without a merge, else when the merge has settled.
 
-    Raises Invalid for an unknown way and Conflict when there is nothing to merge or a merge is already on its way.
+    `target` (else the branch that the task came from) has been looked at; see `check_target`. Raises Invalid for an unknown way and Conflict when there is nothing to merge or a merge is already on its way.
     """
     way = how or CompletionWay.MERGE
     if way not in CompletionWay.values:
@@ -30,11 +37,16 @@ def request(task: Task, *, how: str = "", actor: Actor = None, reason: str = "")
         return
     if task.workspace is None:
         raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])
-    message = f"{task.title}\n\nTask: {task.key}"
     try:
-        attempt = request_merge(workspace=task.workspace, how=way, message=message, actor=account(actor))
+        attempt = request_merge(
+            workspace=task.workspace,
+            how=way,
+            target=target,
+            message=message or default_message(task),
+            actor=account(actor),
+        )
     except Conflict as error:
-        error.allowed = possible(task.status, task.run_state)
+        error.allowed = possible_for(task)
         raise
     record(task, "complete", actor=actor, reason=reason or f"Asked for: {way}.")
     show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))

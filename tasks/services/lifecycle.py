@@ -15,15 +15,14 @@ from studio.kernel.errors import Invalid, NotFound
 from studio.kernel.permissions import at_least
 from studio.kernel.text import clean
 from tasks import selectors
-from tasks.actions import ROLES, possible
+from tasks.actions import ROLES, possible_for
 from tasks.choices import Needs, Phase, RunState
 from tasks.models import Plan, Task
-from tasks.services import completion
+from tasks.services import completion, conflicts, reverts
 from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
-from workspaces.models import Workspace
 from workspaces.selectors import require_role, role_in
-from workspaces.services import request_removal
+from workspaces.services import check_target, request_removal
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 FEEDBACK_LIMIT = 50_000
 REASON_LIMIT = 2_000
 PLAN_LIMIT = 200_000
+MESSAGE_LIMIT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,13 @@ class Request:
     reason: str
     how: str
     plan: str
+    target: str
+    message: str
 
 
 def allowed_actions(task: Task, user: Actor = None) -> list[str]:
     """What can be done with `task` now, the most likely action first; with `user` only what their role includes."""
-    actions = possible(task.status, task.run_state)
+    actions = possible_for(task)
     if user is None:
         return actions
     role = role_in(user, task.project)
@@ -62,6 +64,8 @@ def act(
     reason: str = "",
     how: str = "",
     plan: str = "",
+    target: str = "",
+    message: str = "",
 ) -> Task:
     """Do `action` with a task (given as row, id or key) for `actor`; None is the studio itself. The task as it is then.
 
@@ -76,13 +80,17 @@ def act(
         reason=_bounded("reason", reason, REASON_LIMIT),
         how=how.strip(),
         plan=_bounded("plan", plan, PLAN_LIMIT),
+        target=target.strip(),
+        message=_bounded("message", message, MESSAGE_LIMIT),
     )
     found = selectors.by_ref(actor, task_ref)
     if actor is not None:
         require_role(actor, found.project, ROLES[action])
+    if action == "complete" and request.target:
+        check_target(found.project, request.target)
     with transaction.atomic():
         task = lock(found.pk)
-        if action not in possible(task.status, task.run_state):
+        if action not in possible_for(task):
             raise not_allowed(task, action)
         HANDLERS[action](task, request)
     return selectors.by_ref(None, found.pk)
@@ -134,26 +142,35 @@ def _skip_ai_review(task: Task, request: Request) -> None:
 
 
 def _request_changes(task: Task, request: Request) -> None:
-    feedback = request.feedback
-    if task.needs == Needs.CONFLICT and task.workspace is not None:
-        feedback = "\n\n".join(part for part in (feedback, _conflict_words(task, task.workspace)) if part)
-    else:
-        _require_feedback(request, "Say what should be changed: the agent reads your words.")
-    task = move(task.pk, "request_changes", card=QUEUED, actor=request.actor, reason=feedback)
-    open_run(task, Phase.FIX, feedback=feedback)
+    if task.needs == Needs.CONFLICT:
+        conflicts.resolve(task, "request_changes", actor=request.actor, feedback=request.feedback)
+        return
+    _require_feedback(request, "Say what should be changed: the agent reads your words.")
+    task = move(task.pk, "request_changes", card=QUEUED, actor=request.actor, reason=request.feedback)
+    open_run(task, Phase.FIX, feedback=request.feedback)
 
 
-def _conflict_words(task: Task, workspace: Workspace) -> str:
-    """What the agent is told of a merge that conflicted; no person need say it."""
-    branch = workspace.base_branch
-    return (
-        f"{task.reason}\n\nBring this branch up to date: merge the branch `{branch}` into it, solve the conflicts so that "
-        "both sides keep their meaning, and commit the merge."
-    )
+def _resolve(task: Task, request: Request) -> None:
+    conflicts.resolve(task, "resolve", actor=request.actor, feedback=request.feedback)
+
+
+def _abort(task: Task, request: Request) -> None:
+    conflicts.abort(task, actor=request.actor, reason=request.reason)
+
+
+def _revert(task: Task, request: Request) -> None:
+    reverts.request(task, message=request.message, actor=request.actor, reason=request.reason)
 
 
 def _complete(task: Task, request: Request) -> None:
-    completion.request(task, how=request.how, actor=request.actor, reason=request.reason)
+    completion.request(
+        task,
+        how=request.how,
+        target=request.target,
+        message=request.message,
+        actor=request.actor,
+        reason=request.reason,
+    )
 
 
 def _stop(task: Task, request: Request) -> None:
@@ -184,8 +201,10 @@ def _reopen(task: Task, request: Request) -> None:
         request_removal(task.workspace)  # what it holds unmerged is kept as a patch
     task = move(task.pk, "reopen", card=Card(), actor=request.actor, reason=request.reason)
     task.attempt += 1
-    task.workspace, task.completed_how, task.completed_commit = None, "", ""
-    task.save(update_fields=["attempt", "workspace", "completed_how", "completed_commit", "updated_at"])
+    task.workspace, task.completed_how, task.completed_commit, task.reverted_commit = None, "", "", ""
+    task.save(
+        update_fields=["attempt", "workspace", "completed_how", "completed_commit", "reverted_commit", "updated_at"]
+    )
 
 
 HANDLERS: dict[str, Callable[[Task, Request], None]] = {
@@ -195,7 +214,10 @@ HANDLERS: dict[str, Callable[[Task, Request], None]] = {
     "replan": _replan,
     "skip_ai_review": _skip_ai_review,
     "request_changes": _request_changes,
+    "resolve": _resolve,
+    "abort": _abort,
     "complete": _complete,
+    "revert": _revert,
     "retry": _retry,
     "resume": _resume,
     "stop": _stop,

@@ -15,7 +15,7 @@ from studio import outbox
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, NotFound
 from studio.kernel.text import clean, cut
-from tasks.actions import possible
+from tasks.actions import possible_for
 from tasks.choices import Needs, RunState, Status
 from tasks.models import PhaseRun, Task, TaskHistory
 
@@ -137,10 +137,11 @@ def account(actor: Actor) -> User | None:
 
 def not_allowed(task: Task, action: str) -> Conflict:
     """The refusal of `action` in the task's present state."""
-    allowed = possible(task.status, task.run_state)
+    allowed = possible_for(task)
     column = Status(task.status).label
-    if task.status == Status.REVIEW and task.run_state == RunState.RUNNING:
-        return Conflict(f"{task.key} is being merged; wait until that is done.", allowed=allowed)
+    if task.status in (Status.REVIEW, Status.DONE) and task.run_state == RunState.RUNNING:
+        doing = "merged" if task.status == Status.REVIEW else "taken back"
+        return Conflict(f"{task.key} is being {doing}; wait until that is done.", allowed=allowed)
     return Conflict(
         f"“{action}” is not possible while {task.key} is in {column} ({RunState(task.run_state).label}).",
         allowed=allowed,

@@ -25,7 +25,7 @@ from tasks.services.results import review_of
 from tasks.services.runs import requeue_run
 from tasks.services.steps import failing_as, wait, work_on
 from workspaces.models import Workspace
-from workspaces.services import diff_for, ensure_workspace, read_text
+from workspaces.services import bring_up_to_date, diff_for, ensure_workspace, left_markers, read_text
 
 LEASE_SECONDS = 300.0
 BUSY_SECONDS = 5.0  # until a workspace whose last turn still ends is looked at again
@@ -67,7 +67,8 @@ def _prepare(run: PhaseRun, epoch: int) -> None:
     with failing_as("model_not_found"):
         profile = profile_for(ROLES[run.phase])
     with failing_as("workspace_failed"):
-        prompt = render_prompt(run, workspace)
+        updated = _bring_up_to_date(run, epoch, workspace)
+        prompt = render_prompt(run, workspace, updated)
         system = prompts.system_prompt(
             role=system_text(profile.role, profile.instructions),
             repository=read_text(workspace, INSTRUCTIONS_FILE, limit=prompts.INSTRUCTIONS_LIMIT + 1),
@@ -80,6 +81,18 @@ def _workspace(task: Task) -> Workspace:
     """The workspace of the task's present attempt. Its id follows from task and attempt, so a crash leaves no second one."""
     wanted = task.workspace_id or uuid.uuid5(task.pk, f"attempt-{task.attempt}")
     return ensure_workspace(project=task.project, label=task.key, workspace_id=wanted)
+
+
+def _bring_up_to_date(run: PhaseRun, epoch: int, workspace: Workspace) -> prompts.Updated | None:
+    """Merge the branch into the checkout that the run is to resolve conflicts with; what the agent is told of it."""
+    if not run.update_from:
+        return None
+    done = bring_up_to_date(workspace, run.update_from)
+    files = done.files or left_markers(workspace, run.conflicts)
+    run.conflicts = list(dict.fromkeys([*done.files, *run.conflicts]))
+    fenced(PhaseRun, run.pk, epoch).update(conflicts=run.conflicts)
+    reach("prepare.updated")
+    return prompts.Updated(run.update_from, [prompts.Conflict(name, done.places.get(name, "")) for name in files])
 
 
 def _begin(run: PhaseRun, epoch: int, workspace: Workspace, profile: AgentProfile, prompt: str, system: str) -> None:
@@ -154,8 +167,8 @@ def _take_over_messages(task: Task, session: AgentSession) -> None:
         carry_over(earlier, session)
 
 
-def render_prompt(run: PhaseRun, workspace: Workspace) -> str:
-    """The prompt of a run, from what is stored now."""
+def render_prompt(run: PhaseRun, workspace: Workspace, updated: prompts.Updated | None = None) -> str:
+    """The prompt of a run, from what is stored now; `updated` when a branch was merged into the checkout for it."""
     task = run.task
     brief = prompts.Brief(run.phase, run.round, task.key, task.title, task.description)
     approved = selectors.current_plan(task)
@@ -167,7 +180,7 @@ def render_prompt(run: PhaseRun, workspace: Workspace) -> str:
         return prompts.implementation_prompt(brief, plan=plan, feedback=run.feedback)
     if run.phase == Phase.FIX:
         findings = _listed(task, [FindingState.OPEN])
-        return prompts.fix_prompt(brief, plan=plan, findings=findings, feedback=run.feedback)
+        return prompts.fix_prompt(brief, plan=plan, findings=findings, feedback=run.feedback, updated=updated)
     work = selectors.last_work(task)
     return prompts.review_prompt(
         brief,

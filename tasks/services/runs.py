@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -48,9 +49,19 @@ def next_round(task: Task, phase: str) -> int:
 
 
 def open_run(
-    task: Task, phase: str, *, feedback: str = "", round_number: int | None = None, retry: int = 0
+    task: Task,
+    phase: str,
+    *,
+    feedback: str = "",
+    round_number: int | None = None,
+    retry: int = 0,
+    update_from: str = "",
+    conflicts: Sequence[str] = (),
 ) -> PhaseRun:
-    """Queue a run of `phase` for a locked task and ask for the scheduler. Raises Conflict when another run is active."""
+    """Queue a run of `phase` for a locked task and ask for the scheduler. Raises Conflict when another run is active.
+
+    `update_from`: a branch that is merged into the checkout before the agent begins, conflicts and all.
+    """
     try:
         with transaction.atomic():
             run = PhaseRun.objects.create(
@@ -60,6 +71,8 @@ def open_run(
                 attempt=task.attempt,
                 retry=retry,
                 feedback=feedback,
+                update_from=update_from,
+                conflicts=list(conflicts),
             )
     except IntegrityError as error:
         raise Conflict(f"An agent is already at work on {task.key}.", allowed=["stop"], code="run_active") from error
@@ -79,6 +92,8 @@ def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
         feedback="\n\n".join(part for part in (last.feedback, feedback) if part),
         round_number=last.round,
         retry=last.retry + 1,
+        update_from=last.update_from,
+        conflicts=last.conflicts,
     )
 
 

@@ -140,7 +140,10 @@ def test_story__a_conflict_is_solved_by_a_fix_round(merging):
     merging.act("request_changes", feedback="Keep both.")
     run = merging.begin()
     workspace = Path(run.session.workspace.path)
-    git(workspace, "merge", "-q", "-X", "ours", "-m", "Bring up to date", "main")
+    assert "<<<<<<<" in (workspace / "goodbye.py").read_text()
+    assert "goodbye.py" in run.turn.prompt
+    assert "mine" in run.turn.prompt
+    merging.write("goodbye.py", "print('bye')\n")
     merging.settle()
     merging.review()
     merging.act("complete", how="merge")

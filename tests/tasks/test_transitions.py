@@ -8,8 +8,8 @@ import pytest
 from django_fsm import can_proceed
 
 from studio.kernel.errors import Conflict
-from tasks.actions import ROLES, possible
-from tasks.choices import Phase, RunPhaseState, RunState, Status
+from tasks.actions import ROLES, possible, possible_for
+from tasks.choices import Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import Task
 from tasks.services.lifecycle import act, allowed_actions
 from tasks.services.runs import PHASES
@@ -24,7 +24,7 @@ from tests.factories import (
     make_workspace,
 )
 from tests.tasks.golden import same_as
-from workspaces.models import Project, Workspace
+from workspaces.models import MergeAttempt, Project, Workspace
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "transitions.md"
 
@@ -48,9 +48,22 @@ SITUATIONS = [
     (Status.CANCELLED, RunState.IDLE),
 ]
 SITUATIONS.sort(key=lambda pair: list(Status).index(pair[0]))
+# What a merge has to do with the task besides, by the name of the row.
+MERGES = {
+    "in_progress, failed, resolving a conflict": (Status.IN_PROGRESS, RunState.FAILED, {"resolving": "main"}),
+    "review, waiting, conflict": (Status.REVIEW, RunState.WAITING, {"needs": Needs.CONFLICT}),
+    "done, idle, merged": (Status.DONE, RunState.IDLE, {"completed_commit": "abc"}),
+    "done, idle, merged and reverted": (
+        Status.DONE,
+        RunState.IDLE,
+        {"completed_commit": "abc", "reverted_commit": "def"},
+    ),
+    "done, running, being reverted": (Status.DONE, RunState.RUNNING, {"completed_commit": "abc"}),
+}
 STUDIO = [
     "start", "plan_ready", "plan_accepted", "approve_plan", "reject_plan", "implemented", "replan", "ai_approve",
-    "ai_request_changes", "ai_give_up", "skip_ai_review", "request_changes", "complete", "cancel", "reopen",
+    "ai_request_changes", "ai_give_up", "skip_ai_review", "request_changes", "resolve", "abort", "complete", "cancel",
+    "reopen",
 ]  # fmt: skip
 
 INTRODUCTION = """# Transitions
@@ -62,7 +75,9 @@ page. Do not edit it by hand.
 
 Each row is a column with what its card shows; each cell is the column to which the action leads. A dash is a refusal:
 HTTP 409 with the actions of the row that have no dash. `complete` was asked for with `none`; with a merge the task stays in
-review until the merge has settled, and nothing else is possible meanwhile (the row "review, running").
+review until the merge has settled, and nothing else is possible meanwhile (the row "review, running"). A conflict is resolved
+by an agent (`resolve`), by a person (`complete` again), or given up (`abort`). What was merged can be taken back (`revert`):
+the task stays done, with a mark.
 """
 MIDDLE = """
 ## What the state machine allows
@@ -82,8 +97,14 @@ def ground(django_db_setup, django_db_blocker):
         project.delete()
 
 
-def in_situation(project: Project, workspace: Workspace, status: str, run_state: str) -> Task:
-    task = make_task(project, status=status, run_state=run_state)
+def in_situation(project: Project, workspace: Workspace, status: str, run_state: str, **fields: str) -> Task:
+    task = make_task(project, status=status, run_state=run_state, **fields)
+    if fields:
+        task.workspace = make_workspace(project)
+        task.save()
+        common = {"workspace": task.workspace, "how": "merge", "target_branch": "main", "message": "m"}
+        MergeAttempt.objects.create(state="conflicted", source_commit="abc", **common)
+        MergeAttempt.objects.create(state="merged", target_before="aaa", result_commit="abc", **common)
     make_plan(task)
     if run_state in ENDS:
         make_run(task, phase=PHASES[status][0], state=ENDS[run_state])
@@ -106,8 +127,8 @@ def outcome(task: Task, action: str) -> str:
     except Conflict as refusal:
         allowed, target = refusal.allowed, "-"
     else:
-        allowed, target = possible(task.status, task.run_state), done.status
-    assert allowed == possible(task.status, task.run_state)
+        allowed, target = possible_for(task), done.status
+    assert allowed == possible_for(task)
     assert (action in allowed) == (target != "-")
     return target
 
@@ -123,6 +144,8 @@ def test_transitions__every_situation_and_action_is_as_written_down(ground):
     for status, run_state in SITUATIONS:
         cells = [outcome(in_situation(*ground, status, run_state), action) for action in ROLES]
         people.append((f"{status}, {run_state}", cells))
+    for label, (status, run_state, fields) in MERGES.items():
+        people.append((label, [outcome(in_situation(*ground, status, run_state, **fields), one) for one in ROLES]))
     machine = []
     for status in Status:
         task = make_task(ground[0], status=status)

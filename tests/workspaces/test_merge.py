@@ -24,7 +24,7 @@ from workspaces.services import (
     run_merge,
     sweep,
 )
-from workspaces.services import merges as merging
+from workspaces.services.merges import run as merging
 from workspaces.signals import merge_settled
 from workspaces.vcs import git_merge, git_target
 from workspaces.vcs.git import GitVcs
@@ -489,11 +489,11 @@ def killed(*_args, **_options):
 
 
 CRASHES = {
-    "before anything": ("workspaces.services.merges._compute", "before"),
+    "before anything": ("workspaces.services.merges.run._compute", "before"),
     "after the result was recorded": ("workspaces.vcs.git.GitVcs.advance_branch", "before"),
     "after the checkout was brought along": ("workspaces.vcs.git_target._bring", "after"),
     "after the branch was moved": ("workspaces.vcs.git.GitVcs.advance_branch", "after"),
-    "while it was settled": ("workspaces.services.merges._settle", "before"),
+    "while it was settled": ("workspaces.services.merges.run._settle", "before"),
 }
 
 

@@ -1,7 +1,7 @@
 """Registered repositories, their members, the checkouts in which agents work, merges, and commands in the background."""
 
 from workspaces.models.command import Command, CommandState, RequestedBy
-from workspaces.models.merge import MergeAttempt, MergeState
+from workspaces.models.merge import MergeAttempt, MergeKind, MergeState
 from workspaces.models.project import Project, ProjectMembership
 from workspaces.models.workspace import Workspace, WorkspaceState
 
@@ -9,6 +9,7 @@ __all__ = [
     "Command",
     "CommandState",
     "MergeAttempt",
+    "MergeKind",
     "MergeState",
     "Project",
     "ProjectMembership",

@@ -20,10 +20,20 @@ class MergeState(models.TextChoices):
     FAILED = "failed"
 
 
+class MergeKind(models.TextChoices):
+    """What an attempt is for. Each of them settles in the states of MergeState."""
+
+    MERGE = "merge"
+    REVERT = "revert", "Revert of a merge"
+    RESTORE = "restore", "Return of the checkout to what it was before a conflict"
+
+
 class MergeAttempt(Claimable):
-    """One attempt to bring a workspace's change onto its target branch."""
+    """One attempt to bring a workspace's change onto its target branch, to take that back, or to give it up."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=8, choices=MergeKind, default=MergeKind.MERGE)
+    reverts = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reverted_by")
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="merges")
     how = models.CharField(max_length=12)  # merge, squash, rebase
     target_branch = models.CharField(max_length=250)

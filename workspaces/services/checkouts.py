@@ -20,7 +20,7 @@ from studio.kernel.text import clean, cut
 from workspaces import diff as diffs
 from workspaces.diff import Diff
 from workspaces.locks import Busy, held
-from workspaces.models import MergeAttempt, MergeState, Project, Workspace, WorkspaceState
+from workspaces.models import MergeAttempt, MergeKind, MergeState, Project, Workspace, WorkspaceState
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs, readable
 
@@ -213,7 +213,8 @@ def _changes(workspace: Workspace, base: str | None, head: str | None, *, only: 
 
 def merged_range(workspace: Workspace) -> tuple[str, str] | None:
     """What the workspace's merge changed on its target, as (before, after); None when it was not merged."""
-    merges = MergeAttempt.objects.filter(workspace=workspace, state=MergeState.MERGED).exclude(result_commit="")
+    merges = MergeAttempt.objects.filter(workspace=workspace, kind=MergeKind.MERGE, state=MergeState.MERGED)
+    merges = merges.exclude(result_commit="")
     merge = merges.order_by("-settled_at").first()
     return (merge.target_before, merge.result_commit) if merge is not None else None
 

@@ -17,7 +17,7 @@ from studio.queue import Names, enqueue
 from workspaces.commands.ending import end_in_workspace
 from workspaces.commands.keep import forget_outputs
 from workspaces.locks import Busy, held
-from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
+from workspaces.models import MergeAttempt, MergeKind, MergeState, Workspace, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
 from workspaces.signals import workspace_leaving
 from workspaces.vcs import vcs_named
@@ -93,7 +93,8 @@ def _keep_and_delete(row: Workspace) -> str:
 
 def _is_merged(row: Workspace, vcs: Vcs, repository: Path, head: str) -> bool:
     """Whether the target branch has everything of `head`: by a merge of the studio, or by anybody's."""
-    if MergeAttempt.objects.filter(workspace=row, state=MergeState.MERGED, source_commit=head).exists():
+    merges = MergeAttempt.objects.filter(workspace=row, kind=MergeKind.MERGE, state=MergeState.MERGED)
+    if merges.filter(source_commit=head).exists():
         return True
     target = vcs.tip(repository, row.base_branch)
     return head == row.base_commit or (target is not None and vcs.contains(repository, target, head))

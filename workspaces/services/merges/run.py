@@ -1,105 +1,43 @@
-"""Bringing a workspace's change onto its target branch, such that a crash at any point can be finished or repeated.
+"""Carrying out what was asked for, such that a crash at any point can be finished or repeated.
 
 queued -> the result is computed as a commit that no branch points at -> it is recorded (computed) -> the branch is moved
 from the recorded old commit to the recorded new one -> merged. Whoever finds `computed` looks where the branch is: at the
-new commit, then it was merged; at the old one, then it is moved now; elsewhere, then the merge is computed anew.
+new commit, then it was merged; at the old one, then it is moved now; elsewhere, then it is computed anew. A revert goes the
+same way; a return of the checkout has no branch to move.
 """
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 
 from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import now
-from studio.kernel.errors import Conflict, Invalid, Upstream
+from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
-from studio.queue import Names, enqueue
 from workspaces.locks import Busy, held
-from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
-from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, commit_locked, opened
+from workspaces.models import MergeAttempt, MergeKind, MergeState
+from workspaces.services.checkouts import ERROR_LIMIT
+from workspaces.services.merges.compute import REFUSED, Settlement, compute, restore
+from workspaces.services.merges.request import ACTIVE
 from workspaces.signals import merge_settled
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Blocked, MergeRequest, Person, Raced, Vcs, readable
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+from workspaces.vcs.base import Blocked, Raced, Vcs, readable
 
 log = structlog.get_logger(__name__)
 
-WAYS = ("merge", "squash", "rebase")
-ACTIVE = (MergeState.QUEUED, MergeState.COMPUTED)
 LEASE_SECONDS = 60.0
 LOCK_PATIENCE = 5.0  # seconds to wait for another merge in the same repository; then the sweeper rings again
 MAX_ATTEMPTS = 5
 MAX_RACES = 5  # how often a target that keeps moving is followed in one attempt
-CONFLICTS_KEPT = 200
-REFUSED = "merge_refused"
-CONFLICT = "merge_conflict"
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How an attempt ends."""
-
-    state: MergeState
-    error_code: str = ""
-    error: str = ""
-    conflicts: tuple[str, ...] = ()
-    note: str = ""
-
-
-def request_merge(
-    *, workspace: Workspace, how: str, message: str, actor: AbstractBaseUser | None = None
-) -> MergeAttempt:
-    """Have the workspace merged into the branch it came from, once the transaction has committed. `actor` is the author.
-
-    Raises Invalid for an unknown way and Conflict when the workspace is not ready or a merge of it is already on its way.
-    """
-    if how not in WAYS:
-        raise Invalid(f"“{cut(clean(how), 40)}” is not a way to merge; there are {', '.join(WAYS)}.")
-    if workspace.state != WorkspaceState.READY:
-        raise Conflict(f"The workspace {workspace.label} is {workspace.state}: there is nothing to merge.", allowed=[])
-    name, email = _account(actor)
-    try:
-        with transaction.atomic():
-            attempt = MergeAttempt.objects.create(
-                workspace=workspace,
-                how=how,
-                target_branch=workspace.base_branch,
-                message=clean(message),
-                author_name=name,
-                author_email=email,
-            )
-            enqueue(Names.MERGE, attempt.pk)
-    except IntegrityError:
-        raise Conflict(f"A merge of {workspace.label} is already on its way.", allowed=[]) from None
-    return attempt
-
-
-def _account(actor: AbstractBaseUser | None) -> tuple[str, str]:
-    """What an account says about its person; the repository's own identity fills in what is missing at the merge."""
-    if actor is None:
-        return "OpenCode Studio", AGENT_EMAIL
-    full = str(getattr(actor, "get_full_name", str)()).strip()
-    return cut(clean(full or actor.get_username()), 200), cut(clean(getattr(actor, "email", "") or ""), 200)
-
-
-def retry_merge(attempt: MergeAttempt) -> None:
-    """Ring again for a merge that is on its way, and count its tries anew. Raises Conflict for one that has settled."""
-    with transaction.atomic():
-        active = MergeAttempt.objects.filter(pk=attempt.pk, state__in=ACTIVE)
-        if not active.update(attempts=0, lease_owner="", lease_until=None):
-            raise Conflict(
-                f"This merge has settled: {attempt.state}. Complete the task again for a new one.", allowed=[]
-            )
-        enqueue(Names.MERGE, attempt.pk)
+ALREADY: dict[str, str] = {
+    MergeKind.MERGE: "{branch} already had all of it.",
+    MergeKind.REVERT: "{branch} has nothing of it any more.",
+}
 
 
 def run_merge(attempt_id: uuid.UUID | str) -> None:
@@ -148,6 +86,8 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
     """Compute and move once; None when another worker took the attempt over. Raises Raced to be called again."""
     workspace = attempt.workspace
     vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
+    if attempt.kind == MergeKind.RESTORE:
+        return restore(attempt)
     tip = vcs.tip(repository, attempt.target_branch)
     if tip is None:
         return Settlement(MergeState.REFUSED, REFUSED, f"There is no branch “{attempt.target_branch}” any more.")
@@ -161,7 +101,7 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
     if not renew(MergeAttempt, attempt.pk, epoch, seconds=LEASE_SECONDS):
         return None
     if attempt.result_commit == tip:
-        return Settlement(MergeState.MERGED, note=f"{attempt.target_branch} already had all of it.")
+        return Settlement(MergeState.MERGED, note=ALREADY[attempt.kind].format(branch=attempt.target_branch))
     try:
         moved = vcs.advance_branch(
             repository,
@@ -170,6 +110,7 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
             attempt.result_commit,
             reason=f"{attempt.how} of {workspace.branch}",
             resuming=resuming,
+            hooks=workspace.project.trusted,
         )
     except Blocked as blocked:
         return Settlement(MergeState.REFUSED, REFUSED, blocked.message)
@@ -178,48 +119,18 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
 
 
 def _compute(attempt: MergeAttempt, epoch: int, vcs: Vcs, repository: Path, tip: str) -> Settlement | None:
-    """Compute the merge onto `tip` and record it in the row; a settlement when there is nothing to record."""
-    workspace = attempt.workspace
-    if workspace.state != WorkspaceState.READY:
-        return Settlement(MergeState.REFUSED, REFUSED, f"The workspace {workspace.label} is {workspace.state}.")
-    author = _author(attempt, vcs.identity(repository))
-    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (_, path):
-        # What is shown as the change is what is merged: nothing may be left uncommitted.
-        source = commit_locked(workspace, vcs, path, attempt.message, author)
-    if source == workspace.base_commit:
-        text = f"There is nothing to merge: {workspace.label} does not differ from {attempt.target_branch}."
-        return Settlement(MergeState.REFUSED, REFUSED, text)
-    request = MergeRequest(
-        how=attempt.how,
-        target=tip,
-        source=source,
-        message=attempt.message,
-        author=author,
-        committer=author,
-        at=attempt.created_at,
-    )
-    result = vcs.compute_merge(repository, request)
-    if result.conflicts:
-        files = tuple(cut(readable(file), 1_000) for file in result.conflicts)
-        text = f"{len(files)} files conflict with {attempt.target_branch}; nothing was moved."
-        return Settlement(MergeState.CONFLICTED, CONFLICT, text, files[:CONFLICTS_KEPT])
-    if result.refusal:
-        return Settlement(MergeState.REFUSED, REFUSED, result.refusal)
-    attempt.state, attempt.target_before, attempt.result_commit = MergeState.COMPUTED, tip, result.commit
+    """Compute the result onto `tip` and record it in the row; a settlement when there is nothing to record."""
+    found = compute(attempt, vcs, repository, tip)
+    if isinstance(found, Settlement):
+        return found
+    attempt.state, attempt.target_before, attempt.result_commit = MergeState.COMPUTED, tip, found.result
     # Recorded before the branch moves: after a crash in between the next worker finishes with this very commit.
     recorded = fenced(MergeAttempt, attempt.pk, epoch).filter(state__in=ACTIVE)
     if not recorded.update(
-        state=MergeState.COMPUTED, target_before=tip, result_commit=result.commit, source_commit=source
+        state=MergeState.COMPUTED, target_before=tip, result_commit=found.result, source_commit=found.source
     ):
         raise Upstream("Another worker took this merge over.", transient=True)
     return None
-
-
-def _author(attempt: MergeAttempt, configured: Person | None) -> Person:
-    """Who merges: the account where it has an e-mail address, else whom the repository's configuration names."""
-    if attempt.author_email:
-        return Person(attempt.author_name, attempt.author_email)
-    return configured or Person(attempt.author_name, AGENT_EMAIL)
 
 
 def _settle(attempt: MergeAttempt, epoch: int | None, settlement: Settlement) -> None:
@@ -231,7 +142,8 @@ def _settle(attempt: MergeAttempt, epoch: int | None, settlement: Settlement) ->
             error_code=settlement.error_code,
             error=cut(clean(settlement.error), ERROR_LIMIT),
             conflicts=list(settlement.conflicts),
-            checkout_note=settlement.note,
+            checkout_note=cut(clean(settlement.note), ERROR_LIMIT),
+            **settlement.commits,
             settled_at=now(),
             lease_owner="",
             lease_until=None,
