@@ -219,6 +219,8 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
         return Mark("grey", "clock", f"Queued, number {place}" if place else "Queued")
     if task.run_state == RunState.RUNNING:
         return _at_work(task, run)
+    if task.reverted_commit:
+        return Mark("grey", "refresh", "Merged, then taken back")
     if task.completed_how == CompletionWay.NONE:
         return Mark("grey", "info", "Not merged")
     return None
@@ -226,7 +228,8 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
 
 def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     if run is None:
-        return Mark("accent", "spin", "Merging" if task.status == Status.REVIEW else "At work")
+        doing = {Status.REVIEW: "Merging", Status.DONE: "Taking it back"}
+        return Mark("accent", "spin", doing.get(Status(task.status), "At work"))
     text = AT_WORK[run.phase] + (f" ({run.round})" if run.round > 1 else "")
     if run.stop_requested_at:
         text = "Stopping"

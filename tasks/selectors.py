@@ -14,7 +14,7 @@ from sessions_app.models import AgentSession
 from studio.kernel.errors import NotFound
 from tasks.choices import ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
-from workspaces.models import MergeAttempt, Project
+from workspaces.models import MergeAttempt, MergeKind, MergeState, Project
 from workspaces.selectors import projects_visible_to
 
 if TYPE_CHECKING:
@@ -130,6 +130,12 @@ def detail(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID 
         error=ERRORS.get(task.error_code),
         queue_position=queue_positions(task.project).get(task.pk),
     )
+
+
+def last_conflict(task: Task) -> MergeAttempt | None:
+    """The newest merge of the task's workspace that conflicted."""
+    attempts = MergeAttempt.objects.filter(workspace=task.workspace, kind=MergeKind.MERGE)
+    return attempts.filter(state=MergeState.CONFLICTED).order_by("-created_at").first()
 
 
 def runs(task: Task) -> QuerySet[PhaseRun]:

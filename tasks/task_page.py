@@ -25,7 +25,7 @@ from tasks.choices import (
 )
 from tasks.models import PhaseRun, Task
 from tasks.selectors import TaskDetail
-from workspaces.models import MergeAttempt, MergeState
+from workspaces.models import MergeState
 from workspaces.selectors import role_in
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def now_of(detail: TaskDetail, run: PhaseRun | None) -> Now:
     """What happens now, in words."""
     task = detail.task
     if task.status == Status.DONE:
-        return _done(task, detail.merge)
+        return _done(detail)
     if task.status == Status.CANCELLED:
         return Now("cancelled", "grey", "x", "Cancelled", task.reason)
     if task.needs == Needs.CONFLICT:
@@ -192,13 +192,22 @@ def now_of(detail: TaskDetail, run: PhaseRun | None) -> Now:
     return _waiting(detail)
 
 
-def _done(task: Task, merge: MergeAttempt | None) -> Now:
+def _done(detail: TaskDetail) -> Now:
+    task, merge = detail.task, detail.merge
+    if task.run_state == RunState.RUNNING:
+        return Now("merging", "accent", "spin", task.reason)
     if task.completed_how == "none" or not task.completed_commit:
         kept = task.workspace.kept_patch if task.workspace else ""
         text = f"What was not merged is kept as a patch: {kept}" if kept else ""
         return Now("done", "green", "check", "Finished without merging", text)
     target = merge.target_branch if merge else task.project.default_branch
     text = merge.checkout_note if merge else ""
+    if task.reverted_commit:
+        title = f"Merged into {target}, and taken back as {task.reverted_commit[:10]}"
+        return Now("done", "grey", "refresh", title, text)
+    if detail.error is not None:
+        title = f"Merged into {target} as {task.completed_commit[:10]}, and not taken back"
+        return Now("done", "amber", "alert", title, task.reason, detail.error.next_step)
     return Now("done", "green", "check", f"Merged into {target} as {task.completed_commit[:10]}", text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, health, task, usage, waiting
+from tasks.views import board, health, merge, task, usage, waiting
 
 urlpatterns = [
     path("waiting/", waiting.waiting, name="waiting"),
@@ -20,5 +20,7 @@ urlpatterns = [
     path("projects/<str:key>/tasks/new/", board.create, name="task-create"),
     path("tasks/<str:ref>/", task.task, name="task"),
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),
+    path("tasks/<str:ref>/merge/", merge.merge_preview, name="task-merge"),
+    path("tasks/<str:ref>/conflicts/", merge.conflicts, name="task-conflicts"),
     path("tasks/<str:ref>/act/<slug:action>/", task.task_act, name="task-act"),
 ]

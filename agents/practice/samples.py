@@ -324,6 +324,7 @@ DEFAULT: Script = {
     ],
     "fix": [
         [
+            {"resolve": "both", "text": "Both sides of each conflict are kept.", "pace": PACE},
             _step(
                 "I will record that the feedback arrived.",
                 _tool(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,12 @@ PHASES = ("planning", "implementation", "review", "fix")
 FAULTS = ("status", "hang", "drop", "rubbish", "html", "no_finish")
 FINDINGS = re.compile(r"^<findings>$(.*?)^</findings>$", re.DOTALL | re.MULTILINE)
 FINDING_NUMBER = re.compile(r"^#(\d+) \[", re.MULTILINE)
+CONFLICTS = re.compile(r"^<conflicts>$(.*?)^</conflicts>$", re.DOTALL | re.MULTILINE)
+# What keeps both sides of each conflict, by side that is kept: sed commands that delete the rest.
+KEPT = {
+    "both": ("/^<<<<<<< /d", "/^||||||| /,/^=======$/d", "/^=======$/d", "/^>>>>>>> /d"),
+    "ours": ("/^||||||| /,/^>>>>>>> /d", "/^=======$/,/^>>>>>>> /d", "/^<<<<<<< /d"),
+}
 DEFAULT_CHUNK = 24  # characters
 HEARD = 200  # characters of a message that are repeated in the answer
 LAST_WORDS = "The script for this phase has nothing more to do."
@@ -134,6 +141,8 @@ def _expand(step: Any, conversation: Conversation) -> list[Answer]:
             return [_plan(plain, str(step["plan"]), conversation)]
         if "verdict" in step:
             return _verdict(plain, step, conversation)
+        if "resolve" in step:
+            return _resolve(plain, str(step["resolve"]), conversation)
         if "mark" in step:
             return _mark(plain, step, conversation)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -182,6 +191,20 @@ def _verdict(plain: Answer, step: dict[str, Any], conversation: Conversation) ->
         replace(plain, calls=(*plain.calls, *reports), prose=prose),
         Answer(calls=(verdict,), chunk=plain.chunk, pace=plain.pace, prose=prose),
     ]
+
+
+def _resolve(plain: Answer, kept: str, conversation: Conversation) -> list[Answer]:
+    """Takes the markers out of every file that the prompt lists as in conflict; no answer when there is none."""
+    listed = "".join(CONFLICTS.findall(conversation.prompt))
+    files = [line for line in listed.splitlines() if line and not line.startswith(" ")]
+    if kept not in KEPT:
+        raise ScriptError(f"resolve must be one of {', '.join(KEPT)}")
+    if not files:
+        return []
+    program = " ".join(f"-e {shlex.quote(part)}" for part in KEPT[kept])
+    command = f"sed -i {program} -- {' '.join(shlex.quote(file) for file in files)}"
+    call = Call("bash", {"command": command, "description": f"Keep {kept} in each conflict"})
+    return [replace(plain, calls=(*plain.calls, call))]
 
 
 def _mark(plain: Answer, step: dict[str, Any], conversation: Conversation) -> list[Answer]:

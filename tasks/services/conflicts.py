@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from studio.kernel.errors import Conflict
+from tasks import selectors
 from tasks.actions import possible_for
 from tasks.choices import Needs, Phase, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import QUEUED, Card, account, move, record, show
 from tasks.services.runs import open_run
-from workspaces.models import MergeAttempt, MergeKind, MergeState
+from workspaces.models import MergeAttempt, MergeState
 from workspaces.services import request_restore
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
-
-
-def last_conflict(task: Task) -> MergeAttempt | None:
-    """The newest merge of the task's workspace that conflicted."""
-    attempts = MergeAttempt.objects.filter(workspace=task.workspace, kind=MergeKind.MERGE)
-    return attempts.filter(state=MergeState.CONFLICTED).order_by("-created_at").first()
 
 
 def resolve(task: Task, transition: str, *, actor: Actor, feedback: str) -> None:
@@ -28,7 +23,7 @@ def resolve(task: Task, transition: str, *, actor: Actor, feedback: str) -> None
 
     `transition` is `resolve`, or `request_changes` for who asks for more than that. Raises Conflict without a conflict.
     """
-    merge = last_conflict(task)
+    merge = selectors.last_conflict(task)
     if merge is None:
         raise Conflict(f"No merge of {task.key} has conflicted.", allowed=possible_for(task))
     words = "\n\n".join(part for part in (feedback, task.reason) if part)
@@ -41,7 +36,7 @@ def resolve(task: Task, transition: str, *, actor: Actor, feedback: str) -> None
 
 def abort(task: Task, *, actor: Actor, reason: str) -> None:
     """Give the merge of a locked task up: the checkout goes back to what it was before, and the task to its review."""
-    merge = last_conflict(task)
+    merge = selectors.last_conflict(task)
     if merge is None or task.workspace is None or not merge.source_commit:
         raise Conflict(f"No merge of {task.key} has conflicted.", allowed=possible_for(task))
     request_restore(workspace=task.workspace, commit=merge.source_commit, actor=account(actor))

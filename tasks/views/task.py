@@ -19,15 +19,17 @@ from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.markdown import render as markdown
 from studio.kernel.pages import is_fragment, say, status_of
 from tasks import selectors, task_page
-from tasks.choices import CompletionWay
+from tasks.choices import CompletionWay, Status
 from tasks.models import Plan, Task
 from tasks.services.board import edit_task
+from tasks.services.completion import default_message
 from tasks.services.lifecycle import act, allowed_actions
 from tasks.task_page import TaskPage
 from tasks.views.board import PRIORITIES, cards_response
 from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
 from workspaces.selectors import role_in
+from workspaces.services import instructions
 
 # The ways to finish, in plain words. {branch} is the target.
 WAYS = (
@@ -47,7 +49,10 @@ SAID = {
     "replan": "The planner plans again with your words.",
     "skip_ai_review": "The AI review was skipped.",
     "request_changes": "Sent back. An agent works on it now.",
+    "resolve": "An agent resolves it now.",
+    "abort": "The merge is given up.",
     "complete": "Approved.",
+    "revert": "The merge is being taken back.",
     "retry": "Tried again.",
     "resume": "Resumed.",
     "stop": "Stopping.",
@@ -78,6 +83,8 @@ def task_act(request: HttpRequest, ref: str, action: str) -> HttpResponse:
             reason=posted.get("reason", ""),
             how=posted.get("how", ""),
             plan=posted.get("plan", ""),
+            target=posted.get("target", ""),
+            message=posted.get("message", ""),
         )
         if not from_board or not is_fragment(request):
             messages.success(request, f"{found.key}: {SAID[action]}")
@@ -161,6 +168,7 @@ def _page(
         "fragment": is_fragment(request),
         "ways": [(way, name, words.format(branch=page.task.project.default_branch)) for way, name, words in WAYS],
         "priorities": _priorities(page.task),
+        **_merge_context(page),
         "wrong": wrong or {},
         "posted": request.POST if wrong else {},
         **_tab_context(request, page),
@@ -170,6 +178,15 @@ def _page(
     if status == 200 and request.method == "POST":
         response["HX-Trigger"] = "acted"
     return response
+
+
+def _merge_context(page: TaskPage) -> dict[str, Any]:
+    """What the forms about the merge begin with."""
+    task, merge = page.task, page.detail.merge
+    if task.status != Status.REVIEW or task.workspace is None:
+        return {}
+    target = merge.target_branch if merge is not None else task.workspace.base_branch
+    return {"message": default_message(task), "commands": instructions(task.workspace, target)}
 
 
 def _tabs(page: TaskPage) -> list[tuple[str, str, str]]:

@@ -1,0 +1,206 @@
+"""Previews, other targets, conflicts that are resolved or given up, and reverts, as services with their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studio.kernel.errors import Conflict, Invalid
+from tests.repositories import git
+from workspaces.models import MergeAttempt, MergeKind
+from workspaces.services import (
+    bring_up_to_date,
+    check_target,
+    commit_left,
+    conflicted_files,
+    instructions,
+    left_markers,
+    preview_merge,
+    remove_workspace,
+    request_merge,
+    request_restore,
+    request_revert,
+    run_merge,
+)
+from workspaces.services.merges.conflicts import places_in
+
+pytestmark = pytest.mark.django_db
+
+
+def work(workspace, files):
+    for name, text in files.items():
+        (Path(workspace.path) / name).write_text(text)
+    return commit_left(workspace, message="Work", author_name="agent")
+
+
+def finish(attempt):
+    run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    return attempt
+
+
+def merge(workspace, **given):
+    return finish(request_merge(workspace=workspace, **{"how": "merge", "message": "Add it", **given}))
+
+
+def everything(repository):
+    """What must not change by looking."""
+    refs, status = git(repository, "for-each-ref"), git(repository, "status", "--porcelain")
+    return refs, status, (repository / ".git" / "index").read_bytes()
+
+
+def test_preview__counts_and_touches_nothing(workspace, repository, commit):
+    work(workspace, {"new.txt": "1\n2\n", "app.py": "print('bye')\n"})
+    (repository / "lib" / "two.txt").write_text("zwei\n")
+    commit(repository)
+    (Path(workspace.path) / "late.txt").write_text("not committed\n")
+    before = everything(repository), git(workspace.path, "status", "--porcelain")
+    found = preview_merge(workspace)
+    assert (found.target, found.ahead, found.behind, found.uncommitted) == ("trunk", 1, 1, 1)
+    assert (found.files, found.additions, found.deletions) == (2, 3, 1)
+    assert (found.possible, found.nothing, found.branches) == (True, False, ["trunk"])
+    assert [(one.path, one.is_clean) for one in found.checkouts] == [(str(repository), True)]
+    assert (everything(repository), git(workspace.path, "status", "--porcelain")) == before
+
+
+def test_preview__conflicts_dirty_checkouts_and_no_branch(workspace, repository, commit, tmp_path):
+    work(workspace, {"app.py": "mine\n"})
+    (repository / "app.py").write_text("theirs\n")
+    commit(repository)
+    for number in (1, 2):  # the default branch is checked out three times
+        git(repository, "worktree", "add", "-q", "--force", str(tmp_path / f"extra{number}"), "trunk")
+    (tmp_path / "extra1" / "app.py").write_text("unsaved\n")
+    found = preview_merge(workspace)
+    assert (found.conflicts, found.possible) == (["app.py"], False)
+    assert len(found.checkouts) == 3
+    assert [(one.path, one.files) for one in found.blocked] == [(str(tmp_path / "extra1"), ["app.py"])]
+    with pytest.raises(Invalid, match="no branch"):
+        preview_merge(workspace, target="no\nsuch")
+    git(repository, "checkout", "-q", "--detach")
+    for number in (1, 2):
+        git(repository, "worktree", "remove", "--force", str(tmp_path / f"extra{number}"))
+    git(repository, "branch", "-D", "trunk")
+    assert "no branch “trunk” any more" in preview_merge(workspace).refusal
+
+
+@pytest.mark.parametrize("name", ["", "nope", "--force", "studio/demo-1", "a\nb", "x" * 260, "HEAD"])
+def test_target__that_cannot_be(project, workspace, name):
+    with pytest.raises(Invalid) as refusal:
+        check_target(project, name)
+    assert refusal.value.detail == {"field": "target"}
+
+
+def test_target__another_branch_with_a_message_of_its_own(workspace, repository):
+    odd = 're\'lease "1" ü'.replace(" ", "-")
+    git(repository, "branch", odd)
+    work(workspace, {"a.txt": "1\n"})
+    check_target(workspace.project, odd)
+    before = git(repository, "rev-parse", "trunk")
+    attempt = merge(workspace, how="squash", target=odd, message="My own words\n\nand more")
+    assert attempt.state == "merged", attempt.error
+    assert git(repository, "log", "-1", "--format=%B", odd).strip() == "My own words\n\nand more"
+    assert git(repository, "rev-parse", "trunk") == before
+    with pytest.raises(Invalid):
+        request_merge(workspace=workspace, how="merge", message="x" * 20_001)
+
+
+@pytest.fixture
+def conflict(workspace, repository, commit):
+    """A merge that conflicts in app.py."""
+    work(workspace, {"app.py": "mine\n", "other.txt": "other\n"})
+    (repository / "app.py").write_text("theirs\n")
+    commit(repository)
+    attempt = merge(workspace)
+    assert attempt.state == "conflicted"
+    return attempt
+
+
+def test_conflicts__sides_as_they_are_shown(workspace, conflict):
+    (found,) = conflicted_files(workspace, target="trunk", how="merge")
+    assert (found.path, found.base, found.target, found.source) == ("app.py", "print('hello')\n", "theirs\n", "mine\n")
+    assert conflicted_files(workspace, target="trunk", how="merge", file="other.txt") == []
+    with pytest.raises(Conflict, match="no branch"):
+        conflicted_files(workspace, target="gone", how="merge")
+
+
+def test_conflicts__an_update_leaves_them_and_forgotten_ones_are_found(workspace, repository, conflict):
+    done = bring_up_to_date(workspace, "trunk")
+    assert done.files == ("app.py",)
+    assert "mine\n" in done.places["app.py"]
+    assert bring_up_to_date(workspace, "trunk").files == ("app.py",)  # after a crash
+    commit_left(workspace, message="Forgot", author_name="agent")
+    assert left_markers(workspace, ["app.py", "other.txt"]) == ["app.py"]
+    assert left_markers(workspace, ["other.txt"]) == []
+    refused = merge(workspace)
+    assert (refused.state, "unresolved conflict are left in app.py" in refused.error) == ("refused", True)
+    work(workspace, {"app.py": "both\n"})
+    assert left_markers(workspace, ["app.py"]) == []
+    assert merge(workspace).state == "merged"
+    assert (repository / "app.py").read_text() == "both\n"
+
+
+def test_conflicts__resolved_by_hand_with_the_commands(workspace, repository, conflict):
+    commands = instructions(workspace, "trunk").splitlines()
+    assert commands[0].startswith("cd ")
+    assert commands[1] == "git merge trunk"
+    with pytest.raises(Exception, match="merge"):
+        git(workspace.path, "merge", "trunk")
+    (Path(workspace.path) / "app.py").write_text("by hand\n")
+    git(workspace.path, "add", "--all")
+    git(workspace.path, "commit", "--no-edit")
+    assert merge(workspace).state == "merged"
+    assert (repository / "app.py").read_text() == "by hand\n"
+
+
+def test_restore__the_workspace_as_it_was(workspace, repository, conflict):
+    bring_up_to_date(workspace, "trunk")
+    attempt = finish(request_restore(workspace=workspace, commit=conflict.source_commit))
+    assert (attempt.state, attempt.kind) == ("merged", MergeKind.RESTORE)
+    workspace.refresh_from_db()
+    assert workspace.head_commit == conflict.source_commit
+    assert (Path(workspace.path) / "app.py").read_text() == "mine\n"
+    assert git(workspace.path, "status", "--porcelain") == ""
+    remove_workspace(workspace.pk)
+    workspace.refresh_from_db()
+    assert Path(workspace.kept_patch).exists()  # a return is no merge: what is not merged is kept
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
+def test_revert__of_a_merge_whose_workspace_is_gone(owner, workspace, repository, commit, how):
+    work(workspace, {"app.py": "mine\n", "new.txt": "new\n"})
+    merged = merge(workspace, how=how)
+    (repository / "later.txt").write_text("later\n")
+    commit(repository)
+    remove_workspace(workspace.pk)
+    attempt = finish(request_revert(merge=merged, message="Revert it", actor=owner))
+    assert attempt.state == "merged", attempt.error
+    assert git(repository, "diff", "--name-only", merged.target_before, "trunk") == "later.txt\n"
+    assert not (repository / "new.txt").exists()
+    assert git(repository, "status", "--porcelain") == ""
+    again = finish(request_revert(merge=merged, message="Revert it", actor=owner))
+    assert (again.state, "nothing of it any more" in again.checkout_note) == ("merged", True)
+
+
+def test_revert__conflicts_and_refusals_move_nothing(workspace, repository, commit):
+    work(workspace, {"app.py": "mine\n"})
+    merged = merge(workspace)
+    (repository / "app.py").write_text("later\n")
+    after = commit(repository)
+    attempt = finish(request_revert(merge=merged, message="m"))
+    assert (attempt.state, attempt.conflicts) == ("conflicted", ["app.py"])
+    git(repository, "reset", "-q", "--hard", after)
+    (repository / "app.py").write_text("unsaved\n")
+    git(repository, "update-ref", "refs/heads/trunk", merged.result_commit)
+    attempt = finish(request_revert(merge=merged, message="m"))
+    assert (attempt.state, "app.py" in attempt.error) == ("refused", True)
+    assert (repository / "app.py").read_text() == "unsaved\n"
+    with pytest.raises(Conflict):
+        request_revert(merge=MergeAttempt(workspace=workspace, state="refused"), message="m")
+
+
+def test_places__only_what_is_in_conflict():
+    rows = [f"line {number}" for number in range(30)]
+    rows[10:10] = ["<<<<<<< HEAD", "a", "||||||| x", "b", "=======", "c", ">>>>>>> y"]
+    found = places_in("\n".join(rows).encode()).splitlines()
+    assert found == rows[7:20]
