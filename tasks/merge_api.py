@@ -70,25 +70,29 @@ class PreviewSerializer(serializers.Serializer[Any]):
 
 
 class ConflictedSerializer(serializers.Serializer[Any]):
-    """A file in conflict. The sides are given when the file is asked for by name; null is an absent side."""
+    """A file in conflict."""
 
     path = serializers.CharField()
     binary = serializers.BooleanField()
     cut = serializers.BooleanField(help_text="There is more of a side than is shown.")
-    base = serializers.CharField(required=False, allow_null=True, allow_blank=True)
-    target = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+
+
+class SidesSerializer(ConflictedSerializer):
+    """A file in conflict with its sides. Null is a side that has no such file, and each of them for a binary file."""
+
+    base = serializers.CharField(allow_null=True, allow_blank=True, help_text="What both began from.")
+    target = serializers.CharField(allow_null=True, allow_blank=True)
     source = serializers.CharField(  # type: ignore[assignment]  # a declared field hides no attribute
-        required=False, allow_null=True, allow_blank=True
+        allow_null=True, allow_blank=True, help_text="The task's side."
     )
-    merged = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, help_text="The text with conflict markers."
-    )
+    merged = serializers.CharField(allow_null=True, allow_blank=True, help_text="The text with conflict markers.")
 
 
 class ConflictsSerializer(serializers.Serializer[Any]):
     """In what a merge would conflict, and how a person resolves it by hand."""
 
     files = ConflictedSerializer(many=True)
+    file = SidesSerializer(allow_null=True, help_text="The file that was asked for by name, if it is in conflict.")
     commands = serializers.CharField(help_text="What to run in the workspace; then complete again.")
 
 
@@ -115,11 +119,9 @@ class TaskConflicts(APIView):
         workspace, query = _workspace(request, ref), checked_query(ConflictQuery, request)
         target = query["target"] or workspace.base_branch
         found = conflicted_files(workspace, target=target, how=query["how"], file=query["file"])
-        if query["file"]:
-            files: list[object] = list(found)
-        else:
-            files = [{"path": one.path, "binary": one.binary, "cut": one.cut} for one in found]
-        return Response(ConflictsSerializer({"files": files, "commands": instructions(workspace, target)}).data)
+        one = found[0] if query["file"] and found else None
+        answer = {"files": found, "file": one, "commands": instructions(workspace, target)}
+        return Response(ConflictsSerializer(answer).data)
 
 
 def _workspace(request: Request, ref: str) -> Workspace:

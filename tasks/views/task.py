@@ -152,8 +152,9 @@ def _page(
     request: HttpRequest, ref: str, *, tab: str = "", status: int = 200, wrong: dict[str, Any] | None = None
 ) -> HttpResponse:
     found = selectors.by_ref(request.user, ref)
-    # The cursor is read before the rows: what happens in between is told again, never missed.
-    cursor = outbox.project_head(str(found.project_id))
+    # The cursor is read before the rows: what happens in between is told again, never missed. It is the topic's own: the
+    # project's is beyond the topic's end as soon as something has happened to another task.
+    cursor = outbox.topic_head(f"task:{found.pk}")
     asked = tab or request.GET.get("tab", "")
     detail = selectors.detail(request.user, found)
     page = task_page.page_of(detail, request.user, allowed_actions(detail.task, request.user), tab=asked)

@@ -188,6 +188,17 @@ def test_mark__names_the_findings_of_the_prompt():
     assert next_answer(script=script, phase="fix", extra="#7 [not a finding]").text == "End."
 
 
+def test_resolve__takes_the_markers_out_of_the_files_that_the_prompt_lists(tmp_path):
+    script = {"fix": [[{"resolve": "both"}, {"text": "End."}]]}
+    assert next_answer(script=script, phase="fix", tools=("bash",)).text == "End."
+    extra = "\n<conflicts>\nb c.txt\n    <<<<<<< HEAD\n</conflicts>\n"
+    (call,) = next_answer(script=script, phase="fix", tools=("bash",), extra=extra).calls
+    file = tmp_path / "b c.txt"
+    file.write_text("a\n<<<<<<< HEAD\nmine\n||||||| abc\nbase\n=======\ntheirs\n>>>>>>> def\nz\n")
+    subprocess.run(["bash", "-c", call.arguments["command"]], cwd=tmp_path, check=True)
+    assert file.read_text() == "a\nmine\ntheirs\nz\n"
+
+
 @pytest.mark.parametrize(
     "block",
     [

@@ -1,0 +1,117 @@
+"""The parts of the task page about its merge, for people and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studio import outbox
+from tasks.choices import Needs, Status
+from tests import factories
+from tests.pages.conftest import body
+from tests.repositories import git
+from workspaces.models import MergeAttempt, MergeState
+from workspaces.services import commit_left, ensure_workspace
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def task(project):
+    """A task in review whose workspace changes app.py."""
+    found = factories.make_task(project, status=Status.REVIEW)
+    found.workspace = ensure_workspace(project=project, label=found.key)
+    found.save()
+    (Path(found.workspace.path) / "app.py").write_text("<b>mine</b>\n")
+    commit_left(found.workspace, message="Work", author_name="agent")
+    return found
+
+
+@pytest.fixture
+def folder(project):
+    return Path(project.path)
+
+
+@pytest.fixture
+def conflict(task, folder):
+    (folder / "app.py").write_text("theirs\n")
+    git(folder, "commit", "-qam", "Theirs")
+    return MergeAttempt.objects.create(
+        workspace=task.workspace, how="merge", target_branch="main", message="m", author_name="a",
+        state=MergeState.CONFLICTED, conflicts=["app.py"],
+    )  # fmt: skip
+
+
+def preview(client, task, **query):
+    return body(client.get(f"/tasks/{task.key}/merge/", query))
+
+
+def test_preview__says_what_it_would_be(as_owner, as_stranger, task, folder):
+    git(folder, "branch", "release<b>")
+    page = preview(as_owner, task, how="squash")
+    assert "<b>1 file</b>" in page
+    assert "is brought along" in page
+    assert 'value="release&lt;b&gt;"' in page
+    assert "There is no branch" not in page
+    assert "no branch called “gone”" in preview(as_owner, task, target="gone")
+    assert as_stranger.get(f"/tasks/{task.key}/merge/").status_code == 404
+
+
+def test_preview__names_a_dirty_checkout_and_its_files(as_owner, task, folder):
+    (folder / "app.py").write_text("unsaved\n")
+    page = preview(as_owner, task)
+    assert "is in the way" in page
+    assert '<code class="break">app.py</code>' in page
+    assert (folder / "app.py").read_text() == "unsaved\n"
+
+
+def test_conflicts__each_file_with_its_sides(as_owner, task, conflict):
+    assert "It would conflict with main" in preview(as_owner, task)
+    listed = body(as_owner.get(f"/tasks/{task.key}/conflicts/"))
+    assert 'hx-get="/tasks/' in listed
+    assert "app.py" in listed
+    sides = body(as_owner.get(f"/tasks/{task.key}/conflicts/", {"file": "app.py"}))
+    assert "&lt;b&gt;mine&lt;/b&gt;" in sides
+    assert "theirs" in sides
+    assert as_owner.get(f"/tasks/{task.key}/conflicts/", {"file": "other"}).status_code == 404
+
+
+def test_conflict__offers_an_agent_the_commands_and_a_way_back(as_owner, as_viewer, task, conflict):
+    task.needs = Needs.CONFLICT
+    task.save()
+    page = body(as_owner.get(f"/tasks/{task.key}/"))
+    for words in ("Let an agent resolve it", "I will do it", "git merge main", "I have done it", "Give the merge up"):
+        assert words in page
+    assert "Let an agent resolve it" not in body(as_viewer.get(f"/tasks/{task.key}/"))
+
+
+def test_api__preview_and_conflicts(as_owner, task, conflict):
+    found = as_owner.get(f"/api/v1/tasks/{task.key}/merge").json()
+    assert (found["conflicts"], found["possible"], found["target"]) == (["app.py"], False, "main")
+    listed = as_owner.get(f"/api/v1/tasks/{task.key}/conflicts").json()
+    assert (listed["files"], listed["file"]) == ([{"path": "app.py", "binary": False, "cut": False}], None)
+    assert "git merge main" in listed["commands"]
+    one = as_owner.get(f"/api/v1/tasks/{task.key}/conflicts?file=app.py").json()["file"]
+    assert (one["target"], one["source"]) == ("theirs\n", "<b>mine</b>\n")
+    assert as_owner.get(f"/api/v1/tasks/{task.key}/merge?target=gone").status_code == 400
+    assert as_owner.get(f"/api/v1/tasks/{factories.make_task(task.project).key}/merge").status_code == 404
+
+
+def test_done__says_that_it_was_taken_back(as_owner, project):
+    task = factories.make_task(project, status=Status.DONE, completed_how="merge", completed_commit="abcdef0123456")
+    assert "/act/revert/" in body(as_owner.get(f"/tasks/{task.key}/"))
+    task.reverted_commit = "fedcba98765"
+    task.save()
+    page = body(as_owner.get(f"/tasks/{task.key}/"))
+    assert "taken back as fedcba9876" in page
+    assert "/act/revert/" not in page
+
+
+def test_cursor__is_not_beyond_the_end_of_the_tasks_own_topic(as_owner, task, project):
+    """The page would take it for another history and load itself again, for ever."""
+    outbox.publish(project.pk, f"task:{task.pk}", "task.updated", {})
+    outbox.publish(project.pk, "task:another", "task.updated", {})
+    head = outbox.topic_head(f"task:{task.pk}")
+    assert head < outbox.project_head(str(project.pk))
+    assert f'data-cursor="{head}"' in body(as_owner.get(f"/tasks/{task.key}/"))
