@@ -37,6 +37,8 @@ from studio.owner import find_owner
 from studio.queue import Names, enqueue
 from workspaces.vcs.git_command import OLDEST as OLDEST_GIT
 from workspaces.vcs.git_command import version as git_version
+from workspaces.vcs.jj_command import OLDEST as OLDEST_JJ
+from workspaces.vcs.jj_command import version as jj_version
 
 START = "Start the studio: make run (or look at the logs in the data folder's `log`)."
 QUEUE_SECONDS = 20.0
@@ -115,6 +117,16 @@ def check_git() -> str:
     if found < OLDEST_GIT:
         raise Ill(f"version {text} cannot merge without a checkout", remedy)
     return text
+
+
+def check_jj() -> str:
+    """The jj that works in Jujutsu repositories; nobody else needs it."""
+    found = ".".join(map(str, jj_version()))
+    if jj_version() < OLDEST_JJ:
+        text = f"version {found} is too old" if any(jj_version()) else "jj is not on PATH"
+        remedy = "Only for Jujutsu repositories: install jj 0.40 or newer (on Debian: .ci/install-jj, as root)."
+        raise Ill(text, remedy, State.ADVICE)
+    return found
 
 
 def check_folder() -> str:
@@ -253,6 +265,7 @@ def check_ripgrep() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "Python": check_python,
     "git": check_git,
+    "jj": check_jj,
     "data folder": check_folder,
     "studio": check_start,
     "database": part("database", DATABASE),

@@ -57,3 +57,27 @@ def make_repository(folder: Path | None = None, *, branch: str = "main", files: 
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "Begin")
     return folder
+
+
+def jj(folder: Path | str, *arguments: str) -> str:
+    """The output of a jj command in `folder`, as a person would run it; raises when it fails."""
+    person = ("--config", 'user.name="A Person"', "--config", 'user.email="person@example.invalid"')
+    argv = ["jj", "--no-pager", "--color=never", *person, *arguments]
+    env = {"PATH": GIT_ENV["PATH"], "HOME": os.environ["HOME"], "JJ_CONFIG": os.devnull}
+    done = subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout
+
+
+def make_jj_repository(
+    folder: Path, *, branch: str = "main", files: dict[str, str] | None = None, colocated: bool = False
+) -> Path:
+    """A real jj repository with one commit under the bookmark `branch`, below an empty working-copy commit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jj(folder, "git", "init", "--colocate" if colocated else "--no-colocate", ".")
+    for name, text in (files or {"README.md": "# A repository\n", "app.py": "print('hello')\n"}).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    jj(folder, "commit", "-m", "Begin")
+    jj(folder, "bookmark", "create", branch, "-r", "@-")
+    return folder

@@ -129,6 +129,8 @@ def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
         shown.append(one)
     notes = [
         f"{readable(path)} is a git repository of its own inside the checkout: it is not part of the change."
+        if path.endswith("/")
+        else f"The name {readable(path)} cannot be stored here because it is not UTF-8: the file is not part of the change."
         for path in changes.nested
     ]
     return Diff(

@@ -119,13 +119,6 @@ def test_register__a_subfolder_names_the_root(owner, repository):
     assert str(repository) in error.message
 
 
-def test_register__jj_without_git(owner, tmp_path, repository):
-    for folder in (tmp_path / "jj", repository / "lib"):
-        (folder / ".jj").mkdir(parents=True)
-        error = refusal(owner, folder)
-        assert (error.code, "--colocate" in error.message) == ("jj_only", True)
-
-
 def test_register__another_account_owns_it(owner, repository, own_home, monkeypatch):
     monkeypatch.setattr("workspaces.vcs.git_command.ENVIRONMENT", _with_different_owner())
     error = refusal(owner, repository)

@@ -18,7 +18,7 @@ from workspaces.models import Project, ProjectMembership, Workspace, WorkspaceSt
 from workspaces.selectors import require_role
 from workspaces.services.removal import remove_workspace
 from workspaces.signals import removing_project
-from workspaces.vcs import SYSTEMS, vcs_named
+from workspaces.vcs import detect, vcs_named
 from workspaces.vcs.base import Repository, readable
 
 if TYPE_CHECKING:
@@ -45,13 +45,15 @@ def register_project(
     Raises Invalid, with a sentence and the field, for what cannot be used, and Conflict for a path or key that is taken.
     """
     root = resolve_path(path)
-    found = SYSTEMS["git"].find(root)
+    vcs = detect(root)
+    found = vcs.find(root)
     if found.default_branch != clean(found.default_branch) or len(found.default_branch) > BRANCH_LENGTH:
         raise _refuse(
             "branch_invalid", f"The name of the branch that {root} is on cannot be stored; rename the branch."
         )
     chosen = _checked_name(name) if name and name.strip() else clean(root.name)[:NAME_LENGTH] or "Repository"
-    return create_project(actor=actor, found=found, name=chosen, key=_checked_key(key) if key and key.strip() else None)
+    chosen_key = _checked_key(key) if key and key.strip() else None
+    return create_project(actor=actor, found=found, name=chosen, key=chosen_key, vcs=vcs.name)
 
 
 def checkout_note(project: Project) -> str:
@@ -76,9 +78,12 @@ def create_project(
     name: str,
     key: str | None = None,
     is_sample: bool = False,
+    vcs: str = "git",
 ) -> Project:
     """Write the row of a repository that has been checked. Raises Conflict for a path or key that is taken."""
-    values = {"path": str(found.root), "default_branch": found.default_branch, "name": name, "is_sample": is_sample}
+    values = {
+        "path": str(found.root), "default_branch": found.default_branch, "name": name, "is_sample": is_sample, "vcs": vcs,
+    }  # fmt: skip
     for _ in range(TRIES):
         try:
             with transaction.atomic():

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from studio.kernel.errors import Upstream
+from workspaces.vcs import jj_inspect
 from workspaces.vcs.base import Vcs
 from workspaces.vcs.git import GitVcs
+from workspaces.vcs.jj import JjVcs
 
-SYSTEMS: dict[str, Vcs] = {"git": GitVcs()}
+SYSTEMS: dict[str, Vcs] = {"git": GitVcs(), "jj": JjVcs()}
+
+
+def detect(path: Path) -> Vcs:
+    """The system that works at `path`. Where both do it is jj, unless that is not installed: git's half is complete."""
+    with_jj = jj_inspect.is_here(path) and (jj_inspect.is_usable() or not jj_inspect.is_colocated(path))
+    return SYSTEMS["jj" if with_jj else "git"]
 
 
 def vcs_named(name: str) -> Vcs:

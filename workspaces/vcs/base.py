@@ -334,6 +334,10 @@ class Vcs(Protocol):
         """
         ...
 
+    def moved_note(self, repository: Path, branch: str, new: str) -> str:
+        """What a person should know right after a merge moved `branch` to `new`, as commands; empty when there is nothing."""
+        ...
+
     def export(
         self, repository: Path, branch: str, base: str, head: str, folder: Path, stem: str, *, merged: bool
     ) -> Path | None:

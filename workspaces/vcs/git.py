@@ -44,6 +44,7 @@ class GitVcs:
     compute_merge = staticmethod(git_merge.compute_merge)
     message_rules = staticmethod(git_commit.message_rules)
     advance_branch = staticmethod(git_target.advance_branch)
+    moved_note = staticmethod(git_target.moved_note)
     checkouts_on = staticmethod(git_target.checkouts_on)
     conflicts = staticmethod(git_conflicts.conflicts)
     compute_revert = staticmethod(git_revert.compute_revert)

@@ -25,9 +25,9 @@ OPTIONS = ("-M", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv",
 def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patches: bool = True) -> Changes:
     """Everything in the checkout against `base`, or the range up to `head`; `only` one path. The index is not touched."""
     if head:
-        return _compare(checkout, ["diff-tree", "-r", base, head], {}, base, head, [], only, patches)
+        return compare(checkout, ["diff-tree", "-r", base, head], {}, base, head, [], only, patches)
     with _scratch_index(checkout) as (env, nested):
-        return _compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
+        return compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
 
 
 @contextmanager
@@ -40,12 +40,12 @@ def _scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]
             # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
             shutil.copy2(original, copy)
         env = {"GIT_INDEX_FILE": str(copy)}
-        nested = _add_untracked(checkout, env)
+        nested = add_untracked(checkout, env)
         git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
         yield env, nested
 
 
-def _add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
+def add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
     """Make the scratch index know the untracked files by name; no content is stored. The repositories among them."""
     options = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
     literal = {**env, "GIT_LITERAL_PATHSPECS": "1"}
@@ -58,7 +58,7 @@ def _add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
     raise GitError("Files come and go too fast in the checkout to compare it.", transient=True)
 
 
-def _compare(
+def compare(
     checkout: Path,
     command: list[str],
     env: Mapping[str, str],
@@ -68,6 +68,7 @@ def _compare(
     only: str,
     patches: bool,
 ) -> Changes:
+    """What a diff `command` of git finds, each file once; with `patches` their parts of the unified diff."""
     big = ("-c", BIG_FILE, command[0], *OPTIONS)
     listing = git(
         checkout, *big, "--raw", "--numstat", "-z", "--no-abbrev", *command[1:], env=env, timeout=LONG_TIMEOUT
@@ -133,6 +134,8 @@ def parse_listing(raw: bytes) -> list[ChangedFile]:
             None,
         )
         for letter, old_mode, new_mode, old, new in entries
+        # A file with another time stamp and the same lines as the base: git compares it with the index only.
+        if (letter, old_mode, counts.get((old, new), (0, 0))) != ("M", new_mode, (0, 0))
     ]
 
 

@@ -48,7 +48,6 @@ def find(path: Path) -> Repository:
 def _require_root(path: Path) -> None:
     """Raise Invalid unless `path` is the root of a work tree that git accepts."""
     asked = git(path, "rev-parse", "--is-bare-repository", "--is-inside-git-dir", ok=(0, 128), discover=True)
-    jj = (path / ".jj").is_dir()
     if asked.code:
         if b"dubious ownership" in asked.stderr:
             raise _refuse(
@@ -56,7 +55,7 @@ def _require_root(path: Path) -> None:
                 f"git does not trust {readable(path)}, because another account owns it. Register it from that account, or "
                 f"allow it: git config --global --add safe.directory '{readable(path)}'",
             )
-        raise _no_git(path) if jj else _refuse("not_a_repository", f"{readable(path)} is not a git repository. {HOW}")
+        raise _refuse("not_a_repository", f"{readable(path)} is not a git or jj repository. {HOW}")
     bare, inside = asked.stdout.split()
     if bare == b"true" and (inside == b"true" or not (path / ".git").exists()):
         raise _refuse(
@@ -69,8 +68,6 @@ def _require_root(path: Path) -> None:
         )
     root = Path(line_of_root(path))
     if root != path:
-        if jj:
-            raise _no_git(path)
         raise _refuse(
             "repository_subfolder",
             f"{readable(path)} is a folder inside a repository. Register its root: {readable(root)}",
@@ -78,14 +75,6 @@ def _require_root(path: Path) -> None:
 
 
 HOW = "Make it one with git init and a first commit, or name another folder."
-
-
-def _no_git(path: Path) -> Invalid:
-    return _refuse(
-        "jj_only",
-        f"{readable(path)} is a jj repository without a git work tree, which this version cannot use. "
-        "A colocated one works: jj git init --colocate",
-    )
 
 
 def line_of_root(path: Path) -> str:

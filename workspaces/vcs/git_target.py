@@ -98,6 +98,12 @@ def _after_merge(checkout: Path) -> None:
         log.warning("post_merge_hook_failed", checkout=str(checkout), error=error.message)
 
 
+def moved_note(repository: Path, branch: str, new: str) -> str:
+    """Nothing: the checkouts on the branch were brought along, and that is said of each."""
+    del repository, branch, new
+    return ""
+
+
 def _checkouts_on(repository: Path, branch: str) -> list[Path]:
     """The checkouts that are on `branch`. Raises Blocked when one of them is in the middle of something."""
     full = f"refs/heads/{branch}"

@@ -114,8 +114,9 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
         )
     except Blocked as blocked:
         return Settlement(MergeState.REFUSED, REFUSED, blocked.message)
-    note = "".join(f"The checkout {readable(path)} was brought along. " for path in moved).strip()
-    return Settlement(MergeState.MERGED, note=note)
+    notes = [f"The checkout {readable(path)} was brought along." for path in moved]
+    notes.append(vcs.moved_note(repository, attempt.target_branch, attempt.result_commit))
+    return Settlement(MergeState.MERGED, note=" ".join(filter(None, notes)))
 
 
 def _compute(attempt: MergeAttempt, epoch: int, vcs: Vcs, repository: Path, tip: str) -> Settlement | None:

@@ -1,0 +1,45 @@
+"""Jujutsu as the studio uses it, on its git store, colocated or not: one module for each subject."""
+
+from __future__ import annotations
+
+from workspaces.vcs import jj_changes, jj_checkout, jj_commit, jj_inspect, jj_merge, jj_remote, jj_target, jj_update
+
+
+class JjVcs:
+    """The `Vcs` of jj repositories; see workspaces/vcs/base.py for what each method promises. A branch is a bookmark."""
+
+    name = "jj"
+
+    find = staticmethod(jj_inspect.find)
+    dirty_files = staticmethod(jj_inspect.dirty_files)
+    store = staticmethod(jj_inspect.store)
+    tip = staticmethod(jj_inspect.tip)
+    identity = staticmethod(jj_inspect.identity)
+    contains = staticmethod(jj_inspect.contains)
+    fork_point = staticmethod(jj_inspect.fork_point)
+    branches = staticmethod(jj_inspect.branches)
+
+    create_checkout = staticmethod(jj_checkout.create_checkout)
+    owns_checkout = staticmethod(jj_checkout.owns_checkout)
+    is_unfinished = staticmethod(jj_checkout.is_unfinished)
+    remove_checkout = staticmethod(jj_checkout.remove_checkout)
+    delete_branch = staticmethod(jj_checkout.delete_branch)
+    export = staticmethod(jj_checkout.export)
+    repair = staticmethod(jj_checkout.repair)
+
+    status = staticmethod(jj_changes.status)
+    changes = staticmethod(jj_changes.changes)
+    nested_repositories = staticmethod(jj_changes.nested_repositories)
+    commit_all = staticmethod(jj_commit.commit_all)
+    update_checkout = staticmethod(jj_update.update_checkout)
+    restore_checkout = staticmethod(jj_update.restore_checkout)
+
+    message_rules = staticmethod(jj_merge.message_rules)
+    conflicts = staticmethod(jj_merge.conflicts)
+    compute_revert = staticmethod(jj_merge.compute_revert)
+    remotes = staticmethod(jj_remote.remotes)
+    push = staticmethod(jj_remote.push)
+    compute_merge = staticmethod(jj_merge.compute_merge)
+    advance_branch = staticmethod(jj_target.advance_branch)
+    checkouts_on = staticmethod(jj_target.checkouts_on)
+    moved_note = staticmethod(jj_target.moved_note)
