@@ -16,12 +16,28 @@ MAY_QUESTION = (PLANNER, IMPLEMENTER)
 
 # Commands that only read. The denials below close what a reading command could be made to write or to run; they are held
 # against each command by the server and against the whole line by `decision`.
-READING_COMMANDS = (
-    "git log", "git diff", "git show", "git status", "git blame", "git ls-files", "git rev-parse", "git shortlog",
-    "git merge-base", "ls", "cat", "head", "tail", "wc", "pwd", "rg",
+FILE_READING = ("ls", "cat", "head", "tail", "wc", "pwd", "rg")
+# By version control system: one never runs where the other works. A repository that git keeps may bring a folder `.jj` along,
+# whose configuration would have jj run programs. Of jj only what an alias cannot replace.
+READING_COMMANDS = {
+    "git": (
+        "git log", "git diff", "git show", "git status", "git blame", "git ls-files", "git rev-parse", "git shortlog",
+        "git merge-base", *FILE_READING,
+    ),
+    "jj": (
+        "jj log", "jj diff", "jj show", "jj status", "jj evolog", "jj interdiff", "jj file list", "jj file show",
+        "jj file annotate", "jj bookmark list", "jj operation log", *FILE_READING,
+    ),
+}  # fmt: skip
+# For jj: no other configuration, diff tool or repository, however the shell would put such an option together.
+JJ_NEVER_READING = (
+    "jj *--config*", "jj *--tool*", "jj *--repository*", "jj *-R*", "jj *-?R*", "jj *-??R*", "jj *-???R*", "jj *$*",
+    "jj *--*'*", 'jj *--*"*',
 )  # fmt: skip
-NEVER_READING = ("*>*", "*--output*", "*--no-index*", "*--ext-diff*", "*--pre *", "*--pre=*", "*.env*")
-PUSHES = ("git push*", "git -C * push*")
+NEVER_READING = (
+    "*>*", "*--output*", "*--no-index*", "*--ext-diff*", "*--pre *", "*--pre=*", "*.env*", *JJ_NEVER_READING,
+)  # fmt: skip
+PUSHES = ("git push*", "git -C * push*", "jj git push*", "jj * git push*")
 TOOL_OUTPUT = "*/opencode/tool-output/*"  # where the server keeps what was too long to show
 SECRET_FILES = ("*.env", "*.env.*")
 PLAIN_FILES = ("*.env.example",)
@@ -83,8 +99,8 @@ def system_text(role: str, instructions: str = "") -> str:
     return "\n\n".join(text for text in (TELLINGS[role], instructions.strip()) if text)
 
 
-def permission_rules(role: str) -> list[Rule]:
-    """The rules of a session of the role, over which a project may lay its own. The last match wins.
+def permission_rules(role: str, vcs: str = "git") -> list[Rule]:
+    """The rules of a session of the role in a checkout of `vcs`, over which a project may lay its own. The last match wins.
 
     A person is asked where an agent leaves its checkout, reads what looks like a secret, or goes round in circles. Pushing
     is not asked but denied: the studio merges.
@@ -105,7 +121,7 @@ def permission_rules(role: str) -> list[Rule]:
         rule("edit", "*", DENY),
         rule("task", "*", DENY),
         rule("bash", "*", DENY),
-        *(rule("bash", pattern, ALLOW) for command in READING_COMMANDS for pattern in (command, f"{command} *")),
+        *(rule("bash", pattern, ALLOW) for command in READING_COMMANDS[vcs] for pattern in (command, f"{command} *")),
         *(rule("bash", pattern, DENY) for pattern in NEVER_READING),
     ]
 

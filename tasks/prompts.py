@@ -40,6 +40,7 @@ class Brief:
     key: str
     title: str
     description: str
+    vcs: str = "git"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Change:
     head: str
     files: Sequence[ChangedFile]
     more: int = 0  # files that are not among these
+    vcs: str = "git"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,11 @@ _WORKING_RULES = (
     "Stay in this directory and on its branch. What you leave uncommitted is committed for you; do not push, do not rewrite "
     "commits, and do not leave files behind that do not belong to the change."
 )
+JJ_WORKSPACE = (
+    "The working directory is a Jujutsu (jj) workspace of its own: there is no .git, so use jj where you would use git. Every "
+    "file that you write belongs to the working-copy commit by itself. Leave bookmarks, other workspaces' commits and the "
+    "operation log alone: no `jj edit`, `jj rebase`, `jj undo` or `jj op` that changes something."
+)
 _SUMMARY = (
     f"At the end say in a few sentences what you did and how it was verified, with the tool `{TOOL}phase_summary` (argument "
     "`text`), or as your last message if that tool is missing or fails."
@@ -227,7 +234,8 @@ _REVIEW_PROSE = """If those tools are missing or fail, end your last message wit
 
 def _opening(brief: Brief) -> list[str]:
     header = f"Phase: {brief.phase}\nRound: {brief.round}\nTask: {brief.key}\nTitle: {' '.join(brief.title.split())}"
-    return [header, _inside("task-description", brief.description, DESCRIPTION_LIMIT)]
+    parts = [header, _inside("task-description", brief.description, DESCRIPTION_LIMIT)]
+    return [*parts, JJ_WORKSPACE] if brief.vcs == "jj" else parts
 
 
 def _feedback(feedback: str, sentence: str) -> list[str]:
@@ -280,7 +288,7 @@ def _change(change: Change) -> list[str]:
     ]
     more = max(0, len(change.files) - FILES_SHOWN) + change.more
     if more:
-        rows.append(f"({more} more files; `git diff --stat {change.base}..{change.head}` lists all.)")
+        rows.append(f"({more} more files; `{_diff_command(change, '--stat')}` lists all.)")
     shown, left, room = [], [], DIFF_LIMIT
     for file in change.files:
         if file.text is not None and len(file.text) <= room:
@@ -297,10 +305,19 @@ def _change(change: Change) -> list[str]:
         names = "\n".join(_name(path) for path in left[:FILES_SHOWN])
         parts += [
             "These files did not fit in. Read each one's part of the change with "
-            f"`git diff {change.base}..{change.head} -- FILE` before you judge:",
+            f"`{_diff_command(change, '-- FILE')}` before you judge:",
             _inside("files-not-shown", names, DIFF_LIMIT),
         ]
     return parts
+
+
+def _diff_command(change: Change, rest: str) -> str:
+    """The command that shows the change, in the words of the checkout's version control system."""
+    if change.vcs == "jj":
+        form = "" if rest == "--stat" else "--git "
+        return f"jj diff {form}--from {change.base} --to {change.head} {rest}"
+    span = f"{change.base}..{change.head}"
+    return f"git diff --stat {span}" if rest == "--stat" else f"git diff {span} {rest}"
 
 
 def _name(path: str) -> str:

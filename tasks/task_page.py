@@ -249,7 +249,8 @@ def _waiting(detail: TaskDetail) -> Now:
     task = detail.task
     if task.status == Status.TODO:
         gate = "Nothing is changed before you approve the plan." if task.project.plan_approval else ""
-        text = f"Start creates a git worktree from {task.project.default_branch} and lets an agent plan. {gate}"
+        checkout = "jj workspace" if task.project.vcs == "jj" else "git worktree"
+        text = f"Start creates a {checkout} from {task.project.default_branch} and lets an agent plan. {gate}"
         return Now("todo", "grey", "play", "Not started", text.strip())
     if task.status == Status.PLANNING_REVIEW:
         text = "Read it, then approve it, change it, or say what should be different."

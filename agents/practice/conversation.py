@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 HEADER = re.compile(
@@ -52,6 +53,15 @@ class Conversation:
     own_steps: list[Any] | None = None  # the steps of the last message that has a script, while they are not used up
     message: str = ""  # the last message after the prompt
     unanswered: bool = False  # nothing was said since that message
+
+    @property
+    def show(self) -> str:
+        """The command that shows the last commit of the working directory."""
+        return SHOW_JJ if Path(self.cwd, ".jj").is_dir() else SHOW_GIT
+
+
+SHOW_GIT = "git show --stat --patch HEAD"
+SHOW_JJ = "jj show --stat --git @-"
 
 
 def read_conversation(body: dict[str, Any], session: str) -> Conversation | None:

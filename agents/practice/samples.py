@@ -35,7 +35,7 @@ def _step(text: str = "", *tools: dict[str, Any], **more: Any) -> dict[str, Any]
 
 # -B keeps compiled files out of the change.
 RUN_TESTS = _bash("python3 -B -m unittest", "Run the tests")
-SHOW_CHANGE = _bash("git show --stat --patch HEAD", "Read the change")
+SHOW_CHANGE = _bash("{show}", "Read the change")
 
 FAREWELL_PLAN = """# Plan: a farewell
 

@@ -110,9 +110,9 @@ def _script(conversation: Conversation) -> dict[str, Any]:
 
 
 def _filled(value: Any, conversation: Conversation) -> Any:
-    """`value` with {cwd}, {key}, {title} and {round} replaced in every string; other braces are left alone."""
+    """`value` with {cwd}, {key}, {title}, {round} and {show} replaced in every string; other braces are left alone."""
     if isinstance(value, str):
-        for name in ("cwd", "key", "title", "round"):
+        for name in ("cwd", "key", "title", "round", "show"):
             value = value.replace(f"{{{name}}}", str(getattr(conversation, name)))
         return value
     if isinstance(value, list):

@@ -62,7 +62,7 @@ def _action(session: AgentSession, rules: list[Rule], asked: PermissionAsked | Q
 
 def _effective(session: AgentSession, rows: Iterable[PermissionRule]) -> list[Rule]:
     mine = [_rule(row) for row in rows if _applies(session.role, row)]
-    return [*permission_rules(session.role), *mine, *(locked_rules(session.role) if mine else [])]
+    return [*permission_rules(session.role, session.project.vcs), *mine, *(locked_rules(session.role) if mine else [])]
 
 
 def _rows(session: AgentSession) -> list[PermissionRule]:

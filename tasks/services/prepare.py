@@ -170,7 +170,7 @@ def _take_over_messages(task: Task, session: AgentSession) -> None:
 def render_prompt(run: PhaseRun, workspace: Workspace, updated: prompts.Updated | None = None) -> str:
     """The prompt of a run, from what is stored now; `updated` when a branch was merged into the checkout for it."""
     task = run.task
-    brief = prompts.Brief(run.phase, run.round, task.key, task.title, task.description)
+    brief = prompts.Brief(run.phase, run.round, task.key, task.title, task.description, task.project.vcs)
     approved = selectors.current_plan(task)
     plan = approved.text if approved is not None else ""
     if run.phase == Phase.PLANNING:
@@ -229,4 +229,5 @@ def _change(workspace: Workspace) -> prompts.Change:
         )
         for file in diff.files
     ]
-    return prompts.Change(diff.base, workspace.head_commit, files, more=diff.total_files - len(files))
+    more = diff.total_files - len(files)
+    return prompts.Change(diff.base, workspace.head_commit, files, more=more, vcs=workspace.project.vcs)

@@ -70,6 +70,33 @@ def test_reading_roles__cannot_change_anything(role):
     assert decide(role, "bash", "lsof -i") == "deny"
 
 
+@pytest.mark.parametrize("role", [AgentRole.PLANNER, AgentRole.REVIEWER])
+def test_reading_roles__of_a_jj_checkout_read_with_jj_and_nothing_else(role):
+    def decided(command: str, vcs: str = "jj") -> str:
+        return evaluate(permission_rules(role, vcs), "bash", command)
+
+    for command in (
+        "jj log -r 'main..@' --no-graph",
+        "jj diff --git --from abc --to def -- src/a.py",
+        "jj show --stat --git @-",
+        "jj status",
+        "jj file show -r @- a.py",
+        "ls -la",
+    ):
+        assert decided(command) == "allow", command
+        if command.startswith("jj"):
+            assert decided(command, "git") == "deny"
+    for command in (
+        "jj new", "jj edit main", "jj undo", "jj util exec -- sh", "jj st", "jj bookmark set main -r @", "jj op restore x",
+        "jj log --config ui.pager=x", "jj log --config-file=x", "jj diff --tool meld", "jj log -R elsewhere", "jj log -pRelsewhere",
+        "jj log '-R' elsewhere", "jj log --con'fig' x", 'jj log --"config" x', "jj log -\"R\" x", "jj log $X", "jj diff > x",
+        "jj -R x log", "git log", "git push",
+    ):  # fmt: skip
+        assert decided(command) == "deny", command
+    assert evaluate(permission_rules(AgentRole.IMPLEMENTER, "jj"), "bash", "jj git push --all") == "deny"
+    assert evaluate(permission_rules(AgentRole.IMPLEMENTER, "jj"), "bash", "jj new") == "allow"
+
+
 def test_implementer__may_edit_and_run():
     assert decide(AgentRole.IMPLEMENTER, "edit", "a.py") == "allow"
     assert decide(AgentRole.IMPLEMENTER, "bash", "make test") == "allow"

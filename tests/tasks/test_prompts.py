@@ -158,3 +158,19 @@ def test_findings__are_bounded():
 
 def test_findings__begin_a_line_with_their_number():
     assert re.findall(r"^\W*#(\d+)\b", CASES["review_again"], re.MULTILINE) == ["1", "2"]
+
+
+def test_jj__every_phase_is_told_and_the_commands_are_jjs():
+    files = [ChangedFile("large.txt", "modified", 1, 1, None)]
+    change = Change("b1", "h2", files, more=3, vcs="jj")
+    review = prompts.review_prompt(brief("review", vcs="jj"), plan="", change=change)
+    assert "`jj diff --git --from b1 --to h2 -- FILE`" in review
+    assert "`jj diff --from b1 --to h2 --stat`" in review
+    assert "git diff" not in review
+    for prompt in (
+        review,
+        prompts.planning_prompt(brief("planning", vcs="jj")),
+        prompts.implementation_prompt(brief("x", vcs="jj"), plan=""),
+    ):
+        assert "there is no .git" in prompt
+    assert "jj" not in prompts.planning_prompt(brief("planning"))
