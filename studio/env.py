@@ -1,4 +1,4 @@
-"""Typed readers for the environment: the data folder, secrets, and the broker's addresses.
+"""Typed readers for the environment: the data folder, secrets, days, and the broker's addresses.
 
 Every secret can be given as NAME or as NAME_FILE (a path whose content is the secret); a file that is
 named but missing is an error, never an empty secret.
@@ -54,6 +54,14 @@ def stored_secret(name: str, folder: Path) -> str:
         finally:
             scratch.unlink()
     return path.read_text().strip()
+
+
+def days(name: str, usual: int) -> int | None:
+    """A number of days; None (for ever) when the variable is there and empty."""
+    given = os.environ.get(name)
+    if given is None:
+        return usual
+    return int(given) if given.strip() else None
 
 
 def valkey_socket(folder: Path) -> Path:

@@ -40,6 +40,8 @@ class Names:
     SWEEP_SESSIONS = "sessions.sweep"
     MERGE = "workspaces.merge"
     REMOVE_WORKSPACE = "workspaces.remove"
+    MAKE_WORKSPACE = "workspaces.make"
+    LOOK_AT_WORKSPACE = "workspaces.look_at"
     START_COMMAND = "workspaces.start_command"
     END_COMMAND = "workspaces.end_command"
     SWEEP_WORKSPACES = "workspaces.sweep"

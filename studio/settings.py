@@ -8,7 +8,7 @@ from typing import Any
 
 import environ
 
-from studio.env import BASE_DIR, broker_urls, cache_url, data_folder, secret, stored_secret
+from studio.env import BASE_DIR, broker_urls, cache_url, data_folder, days, secret, stored_secret
 
 env = environ.Env()  # type: ignore[no-untyped-call]  # django-environ is untyped
 
@@ -32,6 +32,12 @@ STUDIO_REPOSITORY_ROOTS = [
 ]
 STUDIO_WORKSPACE_ROOT = DATA / "workspaces"
 STUDIO_SAMPLE_ROOT = DATA / "sample"
+# Days that the checkout of a finished task stays in a new project (0: none, empty: for ever), and days that the patch of
+# what was not merged stays after somebody was shown it.
+STUDIO_WORKSPACE_DAYS = days("STUDIO_WORKSPACE_DAYS", 7)
+STUDIO_KEPT_DAYS = days("STUDIO_KEPT_DAYS", 180)
+# Free megabytes of the data folder's disk below which the studio says so.
+STUDIO_DISK_LOW_MB = env.int("STUDIO_DISK_LOW_MB", default=2048)
 
 # The agent server: an external one by its address, else the managed one, whose endpoint file the `agentserver` command writes.
 OPENCODE_URL = env.str("OPENCODE_URL", default="").rstrip("/")
@@ -231,6 +237,7 @@ SPECTACULAR_SETTINGS = {
         "AgentRole": "agents.models.AgentRole",
         "ProjectRole": "studio.kernel.permissions.Role",
         "CommandState": "workspaces.models.CommandState",
+        "WorkspaceState": "workspaces.models.WorkspaceState",
         "AskKind": "sessions_app.models.AskKind",
         "AskState": "sessions_app.models.AskState",
         "AskReply": "sessions_app.models.AskReply",

@@ -22,6 +22,7 @@ from workspaces.commands.services import cancel_command
 from workspaces.models import (
     Command,
     CommandState,
+    KeptWork,
     MergeAttempt,
     Project,
     ProjectMembership,
@@ -30,6 +31,7 @@ from workspaces.models import (
 )
 from workspaces.services import remove_project, request_removal, retry_merge, update_project
 from workspaces.services.merges.request import ACTIVE
+from workspaces.services.ownership import unknown_folders
 from workspaces.services.projects import EDITABLE
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
     WorkspaceAdminBase = admin.ModelAdmin[Workspace]
     MergeAdminBase = admin.ModelAdmin[MergeAttempt]
     CommandAdminBase = admin.ModelAdmin[Command]
+    KeptAdminBase = admin.ModelAdmin[KeptWork]
     MembershipInlineBase = admin.TabularInline[ProjectMembership, Project]
     MergeInlineBase = admin.TabularInline[MergeAttempt, Workspace]
 else:  # these classes take no parameters while they run
-    ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = CommandAdminBase = admin.ModelAdmin
+    ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = CommandAdminBase = KeptAdminBase = admin.ModelAdmin
     MembershipInlineBase = MergeInlineBase = admin.TabularInline
 
 
@@ -60,6 +63,11 @@ def workspace_figures() -> Iterable[Figure]:
     yield Figure(
         "Workspaces that could not be removed", counts["stuck"], removing, alarm=counts["stuck"] > 0, note=note
     )
+    unknown = unknown_folders()
+    words = "No task has them, and the studio never deletes what it did not make: " + ", ".join(unknown[:3])
+    yield Figure("Unknown folders", len(unknown), rows, alarm=bool(unknown), note=words if unknown else "")
+    damaged = Workspace.objects.filter(state=WorkspaceState.READY).exclude(trouble="").count()
+    yield Figure("Workspaces that were damaged", damaged, rows, alarm=damaged > 0)
     yield Figure("Merges under way", MergeAttempt.objects.filter(state__in=ACTIVE).count(), merges)
     commands = reverse("admin:workspaces_command_changelist")
     running = Command.objects.filter(state__in=RUNNING).count()
@@ -161,8 +169,10 @@ class MergeInline(ReadOnly, MergeInlineBase):
 class WorkspaceAdmin(ReadOnly, LiveListMixin, WorkspaceAdminBase):
     """Checkouts, with what went wrong with them."""
 
-    list_display = ["label", "project", "state", "branch", "error", "created_at", "removed_at"]
-    list_filter = ["state", "project"]
+    list_display = [
+        "label", "project", "state", "branch", "error", "trouble", "size_bytes", "finished_at", "keep", "removed_at",
+    ]  # fmt: skip
+    list_filter = ["state", "keep", "project"]
     list_select_related = ["project"]
     search_fields = ["label", "branch", "path"]
     inlines = [MergeInline]
@@ -206,6 +216,15 @@ class MergeAdmin(ReadOnly, LiveListMixin, MergeAdminBase):
     def retry(self, request: HttpRequest, queryset: QuerySet[MergeAttempt]) -> None:
         """Ring for merges that are on their way."""
         for_each(self, request, queryset, retry_merge, "is tried again")
+
+
+@admin.register(KeptWork)
+class KeptWorkAdmin(ReadOnly, KeptAdminBase):
+    """What was kept of removed checkouts; of projects that are gone too."""
+
+    list_display = ["label", "project_key", "branch", "patch", "bundle", "keep", "seen_at", "created_at", "deleted_at"]
+    list_filter = ["keep", "project"]
+    search_fields = ["label", "project_key", "branch"]
 
 
 @admin.register(Command)

@@ -21,6 +21,18 @@ def remove(workspace_id: str) -> None:
     services.remove_workspace(workspace_id)
 
 
+@shared_task(name=Names.MAKE_WORKSPACE)
+def make(workspace_id: str) -> None:
+    """Make the checkout of a workspace that begins at kept work."""
+    services.make_workspace(workspace_id)
+
+
+@shared_task(name=Names.LOOK_AT_WORKSPACE)
+def look_at(workspace_id: str) -> None:
+    """Measure a workspace and see whether it is whole."""
+    services.look_at(workspace_id)
+
+
 @shared_task(name=Names.START_COMMAND)
 def start_command(command_id: str) -> None:
     """Start a command in the background."""

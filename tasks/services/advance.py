@@ -25,13 +25,14 @@ from tasks.services import completion, conflicts, results, reverts
 from tasks.services.follow_up import conclude_follow_up
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
-from tasks.services.steps import failing_as, work_on
+from tasks.services.steps import failing_as, wait, work_on
 from tasks.verdicts import parse_verdict
 from workspaces.models import MergeAttempt, MergeKind, MergeState
-from workspaces.services import commit_left, has_change, left_markers
+from workspaces.services import Away, commit_left, has_change, left_markers, require_repository
 
 log = structlog.get_logger(__name__)
 
+AWAY_SECONDS = 20.0  # until a repository that is not at its place is looked for again
 LEASE_SECONDS = 300.0
 SUMMARY_LIMIT = 2_000  # characters of a summary in a commit message
 WORK = (Phase.IMPLEMENTATION, Phase.FIX)
@@ -82,6 +83,11 @@ def _wake_successor(run: PhaseRun) -> None:
 
 
 def _advance(run: PhaseRun, turn: Turn, epoch: int) -> None:
+    try:
+        require_repository(run.task.project)
+    except Away as away:
+        wait(run, epoch, AWAY_SECONDS, away.message)
+        return
     left = _commit(run, turn)
     reach("advance.committed")
     with transaction.atomic():

@@ -21,7 +21,7 @@ from tasks.services.moves import account, card_payload, lock, record
 from tasks.services.runs import active_run
 from workspaces.models import Project
 from workspaces.selectors import require_role
-from workspaces.services import request_removal
+from workspaces.services import let_go
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -131,7 +131,7 @@ def delete_task(*, actor: Actor, task: TaskRef) -> None:
             raise Conflict(f"{row.key} is being merged; wait until that is done.", allowed=[])
         _publish(row, "task.deleted")
         if row.workspace is not None:
-            request_removal(row.workspace)
+            let_go(row.workspace)
         row.delete()
 
 

@@ -10,7 +10,7 @@ from tasks.actions import possible_for
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import Card, account, move, record, show
-from workspaces.services import request_merge, request_removal
+from workspaces.services import release_workspace, request_merge
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -61,13 +61,13 @@ def finish(
     actor: Actor = None,
     reason: str = "",
 ) -> Task:
-    """Move a locked task to done, write down the way and its result, and let the workspace go (unmerged: kept as a patch)."""
+    """Move a locked task to done, write down the way and its result, and let the workspace's days begin."""
     workspace = task.workspace
     task = move(task.pk, "complete", card=Card(reason=note), actor=actor, reason=reason or way)
     task.completed_how, task.completed_commit = way, commit
     task.save(update_fields=["completed_how", "completed_commit", "updated_at"])
     if workspace is not None:
-        request_removal(workspace)
+        release_workspace(workspace)
     return task
 
 

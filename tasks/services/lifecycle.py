@@ -22,7 +22,7 @@ from tasks.services import completion, conflicts, reverts
 from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
 from workspaces.selectors import require_role, role_in
-from workspaces.services import check_target, request_removal
+from workspaces.services import check_target, let_go, release_workspace
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -194,11 +194,13 @@ def _resume(task: Task, request: Request) -> None:
 def _cancel(task: Task, request: Request) -> None:
     supersede_run(task)
     move(task.pk, "cancel", card=Card(reason=request.reason), actor=request.actor, reason=request.reason)
+    if task.workspace is not None:
+        release_workspace(task.workspace)
 
 
 def _reopen(task: Task, request: Request) -> None:
     if task.workspace is not None:
-        request_removal(task.workspace)  # what it holds unmerged is kept as a patch
+        let_go(task.workspace)  # what it holds unmerged is kept as a patch
     task = move(task.pk, "reopen", card=Card(), actor=request.actor, reason=request.reason)
     task.attempt += 1
     task.workspace, task.completed_how, task.completed_commit, task.reverted_commit = None, "", "", ""

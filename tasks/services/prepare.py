@@ -25,10 +25,19 @@ from tasks.services.results import review_of
 from tasks.services.runs import requeue_run
 from tasks.services.steps import failing_as, wait, work_on
 from workspaces.models import Workspace
-from workspaces.services import bring_up_to_date, diff_for, ensure_workspace, left_markers, read_text
+from workspaces.services import (
+    Away,
+    bring_up_to_date,
+    diff_for,
+    ensure_workspace,
+    left_markers,
+    read_text,
+    require_repository,
+)
 
 LEASE_SECONDS = 300.0
 BUSY_SECONDS = 5.0  # until a workspace whose last turn still ends is looked at again
+AWAY_SECONDS = 20.0  # until a repository that is not at its place is looked for again
 INSTRUCTIONS_FILE = "AGENTS.md"
 
 ROLES: dict[str, str] = {
@@ -55,6 +64,11 @@ def prepare_run(run_id: uuid.UUID | str) -> None:
 
 
 def _prepare(run: PhaseRun, epoch: int) -> None:
+    try:
+        require_repository(run.task.project)
+    except Away as away:
+        wait(run, epoch, AWAY_SECONDS, away.message)
+        return
     with failing_as("workspace_failed"):
         workspace = _workspace(run.task)
     if run.server is not None:

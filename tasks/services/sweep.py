@@ -11,7 +11,11 @@ from studio.queue import Names, enqueue
 from tasks.choices import RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services.runs import fail_run
-from workspaces.models import MergeAttempt, MergeState
+from workspaces.models import MergeAttempt, MergeState, WorkspaceState
+from workspaces.services import release_workspace
+
+RELEASED_AT_ONCE = 20
+LEAVING = (WorkspaceState.REMOVING, WorkspaceState.REMOVED)
 
 
 def sweep() -> int:
@@ -43,4 +47,8 @@ def sweep() -> int:
     for attempt_id in settled.values_list("pk", flat=True):
         enqueue(Names.ADVANCE_MERGE, attempt_id)
         rung += 1
+    finished = Task.objects.filter(status__in=[Status.DONE, Status.CANCELLED], workspace__finished_at__isnull=True)
+    for task in finished.exclude(workspace__state__in=LEAVING).select_related("workspace")[:RELEASED_AT_ONCE]:
+        if task.workspace is not None:
+            release_workspace(task.workspace)  # it was finished before checkouts had a time to stay
     return rung

@@ -49,7 +49,7 @@ def test_merged__is_done_with_its_commit(merging, owner):
     assert (task.completed_how, task.completed_commit, task.reason) == ("squash", "abc", "Your checkout follows.")
     row = task.history.last()
     assert (row.action, row.from_status, row.to_status, row.actor) == ("complete", "review", "done", owner)
-    assert task.workspace.state in ("removing", "removed")
+    assert (task.workspace.state, task.workspace.finished_at is not None) == ("ready", True)  # its days begin
 
 
 @pytest.mark.parametrize("times", [2, 3])

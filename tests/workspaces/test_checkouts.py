@@ -78,7 +78,7 @@ def test_ensure__the_repository_is_gone(project, repository):
     shutil.rmtree(repository)
     with pytest.raises(Upstream) as caught:
         ensure_workspace(project=project, label="X")
-    assert caught.value.code == "workspace_failed"
+    assert caught.value.code == "repository_away"
 
 
 def test_ensure__keeps_the_reason_and_may_be_tried_again(project, monkeypatch):

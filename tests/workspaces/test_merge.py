@@ -673,13 +673,18 @@ def test_run__given_up_but_the_branch_has_it(workspace, repository, monkeypatch,
     assert git(repository, "rev-parse", "trunk").strip() == attempt.result_commit
 
 
-def test_run__errors_that_stay_end_it_at_once(workspace, repository, settled):
+def test_run__waits_for_a_repository_that_is_away(workspace, repository, settled):
     work(workspace, {"a.txt": "1\n"})
     attempt = request_merge(workspace=workspace, how="merge", message="m")
-    repository.rename(repository.with_name("gone"))
+    away = repository.rename(repository.with_name("away"))
+    for _ in range(7):  # however long it takes
+        run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    assert (attempt.state, settled, "is not there" in attempt.error) == ("queued", [], True)
+    away.rename(repository)
     run_merge(attempt.pk)
     attempt.refresh_from_db()
-    assert (attempt.state, settled) == ("failed", [attempt.pk])
+    assert (attempt.state, settled, attempt.error) == ("merged", [attempt.pk], "")
 
 
 def test_run__another_merge_in_the_same_repository_waits(workspace, repository, monkeypatch):

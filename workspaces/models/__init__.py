@@ -1,6 +1,7 @@
-"""Registered repositories, their members, the checkouts in which agents work, merges, and commands in the background."""
+"""Registered repositories, their members, the checkouts in which agents work, what is kept of them, merges, and commands in the background."""
 
 from workspaces.models.command import Command, CommandState, RequestedBy
+from workspaces.models.kept import KeptWork
 from workspaces.models.merge import MergeAttempt, MergeKind, MergeState
 from workspaces.models.project import Project, ProjectMembership
 from workspaces.models.workspace import Workspace, WorkspaceState
@@ -8,6 +9,7 @@ from workspaces.models.workspace import Workspace, WorkspaceState
 __all__ = [
     "Command",
     "CommandState",
+    "KeptWork",
     "MergeAttempt",
     "MergeKind",
     "MergeState",

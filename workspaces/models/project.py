@@ -10,6 +10,12 @@ from studio.kernel.ids import new_id
 from studio.kernel.permissions import Role
 
 
+def usual_retention() -> int | None:
+    """Days that a finished task's workspace stays in a new project; None: for ever."""
+    days: int | None = settings.STUDIO_WORKSPACE_DAYS
+    return days
+
+
 class Project(models.Model):
     """A registered repository. `key` begins the ids of its tasks (KEY-12)."""
 
@@ -30,6 +36,19 @@ class Project(models.Model):
     max_review_rounds = models.PositiveSmallIntegerField(default=3, validators=[MaxValueValidator(20)])
     max_parallel_runs = models.PositiveSmallIntegerField(
         default=3, validators=[MinValueValidator(1), MaxValueValidator(64)]
+    )
+    retention_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        default=usual_retention,
+        validators=[MaxValueValidator(3650)],
+        help_text="Days that the checkout of a finished task stays: 0 removes it at once, empty never.",
+    )
+    quota_mb = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(2**31 - 1)],
+        help_text="Megabytes of checkouts and kept work above which the project's people are warned; empty: never.",
     )
     next_number = models.PositiveIntegerField(default=1, editable=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")

@@ -33,6 +33,22 @@ class Workspace(Claimable):
     state = models.CharField(max_length=12, choices=WorkspaceState, default=WorkspaceState.CREATING)
     error = models.TextField(blank=True)
     kept_patch = models.CharField(max_length=1000, blank=True, help_text="Where what was not merged was kept.")
+    # Where its branch begins when that is not `base_commit`: at a person's branch, or at what another workspace left.
+    start_commit = models.CharField(max_length=64, blank=True)
+    started_from = models.CharField(max_length=300, blank=True, help_text="What it started from, in words.")
+    restores = models.ForeignKey(
+        "workspaces.KeptWork", null=True, blank=True, on_delete=models.SET_NULL, related_name="restored_in"
+    )
+    marker = models.CharField(max_length=64, blank=True, help_text="What the note beside the checkout must say.")
+    finished_at = models.DateTimeField(null=True, blank=True, help_text="Since when nobody needs it any more.")
+    keep = models.BooleanField(default=False, help_text="A person keeps it, however long ago its task was finished.")
+    size_bytes = models.BigIntegerField(null=True, blank=True, help_text="What it takes on the disk.")
+    size_partial = models.BooleanField(default=False, help_text="Too large to be measured whole: at least so much.")
+    ahead = models.PositiveIntegerField(null=True, blank=True, help_text="Commits that its target does not have.")
+    uncommitted = models.PositiveIntegerField(null=True, blank=True, help_text="Files that are in no commit.")
+    trouble = models.TextField(blank=True, help_text="How it was damaged from outside, in words.")
+    looked_at = models.DateTimeField(null=True, blank=True, help_text="As of when size and trouble are known.")
+    look_due = models.DateTimeField(null=True, blank=True, help_text="When it is looked at again.")
     created_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True)
 

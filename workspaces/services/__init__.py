@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from workspaces.services.checkouts import (
+    Away,
     commit_left,
     diff_for,
     ensure_workspace,
     has_change,
     read_text,
+    require_repository,
     status_for,
 )
+from workspaces.services.inspection import look_at
+from workspaces.services.kept import delete_kept, find_kept, hold_kept, mark_seen, open_kept
 from workspaces.services.merges import (
     bring_up_to_date,
     check_target,
@@ -25,31 +29,61 @@ from workspaces.services.merges import (
 )
 from workspaces.services.projects import checkout_note, register_project, remove_project, update_project
 from workspaces.services.removal import remove_workspace, request_removal
+from workspaces.services.repair import relocate_project, repair_workspace
+from workspaces.services.retention import discard_workspace, hold_workspace, let_go, release_workspace
+from workspaces.services.starting import (
+    make_workspace,
+    restore_kept,
+    start_at_branch,
+    start_at_kept,
+    start_choices,
+    write_started,
+)
 from workspaces.services.sweep import sweep
 
 __all__ = [
+    "Away",
     "bring_up_to_date",
     "check_target",
     "checkout_note",
     "commit_left",
     "conflicted_files",
+    "delete_kept",
     "diff_for",
+    "discard_workspace",
     "ensure_workspace",
+    "find_kept",
     "has_change",
+    "hold_kept",
+    "hold_workspace",
     "instructions",
     "left_markers",
+    "let_go",
+    "look_at",
+    "make_workspace",
+    "mark_seen",
+    "open_kept",
     "preview_merge",
     "read_text",
     "register_project",
+    "release_workspace",
+    "relocate_project",
     "remove_project",
     "remove_workspace",
+    "repair_workspace",
     "request_merge",
     "request_removal",
     "request_restore",
     "request_revert",
+    "require_repository",
+    "restore_kept",
     "retry_merge",
     "run_merge",
+    "start_at_branch",
+    "start_at_kept",
+    "start_choices",
     "status_for",
     "sweep",
     "update_project",
+    "write_started",
 ]

@@ -8,19 +8,22 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.ids import new_id
 from studio.kernel.text import clean, cut
 from workspaces import diff as diffs
 from workspaces.diff import Diff
 from workspaces.locks import Busy, held
-from workspaces.models import MergeAttempt, MergeKind, MergeState, Project, Workspace, WorkspaceState
+from workspaces.models import KeptWork, MergeAttempt, MergeKind, MergeState, Project, Workspace, WorkspaceState
+from workspaces.services.ownership import leave_note, require_own
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs, readable
 
@@ -30,6 +33,18 @@ LOCK_PATIENCE = 100.0  # seconds; a checkout of a very large repository may take
 AGENT_EMAIL = "agent@opencode-studio.invalid"
 TRIES = 20  # for a branch name that is free
 ERROR_LIMIT = 2_000
+FIRST_LOOK = 60.0  # seconds until the sweeper has a new workspace measured
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a workspace begins when that is not the tip of the project's default branch."""
+
+    commit: str
+    base: str  # what its change is held against
+    words: str
+    restores: KeptWork | None = None
+    alone: bool = False  # no task waits for it: it stays until a person lets it go
 
 
 def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | None = None) -> Workspace:
@@ -43,12 +58,13 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
     if row is not None and row.state in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):
         raise Upstream(f"The workspace {row.label} has been removed.", code="workspace_failed")
     try:
+        require_repository(project)
         if row is not None and row.state == WorkspaceState.READY and _is_there(row):
             return row
         with held(f"workspace:{wanted}", patience=LOCK_PATIENCE):
-            row = _row(project, label, wanted)
+            row = write_row(project, label, wanted)
             _make(row)
-    except Busy:
+    except (Busy, Away):
         raise
     except (Upstream, OSError) as error:
         failure = error if isinstance(error, Upstream) else Upstream(f"{error.strerror}: {error.filename}")
@@ -60,17 +76,35 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
     return row
 
 
+class Away(Upstream):
+    """The project's repository is not where it was registered: a disk that is not mounted, a folder that was moved."""
+
+    code = "repository_away"
+
+
+def require_repository(project: Project) -> None:
+    """Raise Away, with what to do, unless the project's folder is there with a repository in it."""
+    path = Path(project.path)
+    if not any((path / inside).exists() for inside in (".git", ".jj")):
+        found = "holds no repository any more" if path.is_dir() else "is not there"
+        raise Away(
+            f"The repository of {project.name} {found}: {readable(path)}. Nothing was lost in the studio. Bring it back and "
+            "the work goes on by itself; if it was moved, name its new place on the project's storage page.",
+            transient=True,
+        )
+
+
 def _is_there(row: Workspace) -> bool:
     return vcs_named(row.project.vcs).owns_checkout(Path(row.project.path), checkout_path(row))
 
 
-def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
-    """The workspace's row, which says where it will be before anything is there."""
+def write_row(project: Project, label: str, workspace_id: uuid.UUID, start: Start | None = None) -> Workspace:
+    """The workspace's row, which says where it will be before anything is there; the one there is, if there is one."""
     found = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
     if found is not None:
         return found
     vcs, repository = vcs_named(project.vcs), Path(project.path)
-    base = vcs.tip(repository, project.default_branch)
+    base = start.base if start else vcs.tip(repository, project.default_branch)
     if base is None:
         raise Upstream(
             f"{readable(project.path)} has no branch “{project.default_branch}” any more. "
@@ -92,7 +126,13 @@ def _row(project: Project, label: str, workspace_id: uuid.UUID) -> Workspace:
                     branch=branch,
                     base_branch=project.default_branch,
                     base_commit=base,
-                    head_commit=base,
+                    head_commit=start.commit if start else base,
+                    start_commit=start.commit if start else "",
+                    started_from=start.words if start else "",
+                    restores=start.restores if start else None,
+                    finished_at=now() if start and start.alone else None,
+                    keep=bool(start and start.alone),
+                    look_due=later(FIRST_LOOK),
                 )
         except IntegrityError:
             found = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
@@ -112,9 +152,14 @@ def _make(row: Workspace) -> None:
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
     if row.state == WorkspaceState.READY and path.exists() and not _may_be_made(vcs, repository, path):
         raise Upstream(f"{readable(path)} no longer belongs to its repository. Move it away, then try again.")
+    if row.state != WorkspaceState.READY:
+        require_own(row, path)
+        leave_note(row, path)
     if row.state == WorkspaceState.FAILED:
         Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")
-    vcs.create_checkout(repository, path, row.branch, row.base_commit)
+    if row.restores is not None and row.restores.bundle and vcs.tip(repository, row.branch) is None:
+        vcs.bring_back(repository, Path(row.restores.bundle))
+    vcs.create_checkout(repository, path, row.branch, row.start_commit or row.base_commit)
     Workspace.objects.filter(pk=row.pk, state__in=[WorkspaceState.CREATING, WorkspaceState.READY]).update(
         state=WorkspaceState.READY, error=""
     )

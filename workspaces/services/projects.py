@@ -34,6 +34,7 @@ KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}")
 # What can be changed after the registration. The key stays: the ids of tasks begin with it.
 EDITABLE = (
     "name", "default_branch", "plan_approval", "auto_complete", "max_review_rounds", "max_parallel_runs", "trusted",
+    "retention_days", "quota_mb",
 )  # fmt: skip
 
 

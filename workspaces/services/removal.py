@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
+from studio import outbox
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
@@ -18,14 +19,24 @@ from workspaces.commands.ending import end_in_workspace
 from workspaces.commands.keep import forget_outputs
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeKind, MergeState, Workspace, WorkspaceState
-from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, LOCK_PATIENCE, checkout_path, commit_locked
-from workspaces.signals import workspace_leaving
+from workspaces.services.checkouts import (
+    AGENT_EMAIL,
+    ERROR_LIMIT,
+    LOCK_PATIENCE,
+    checkout_path,
+    commit_locked,
+    require_repository,
+)
+from workspaces.services.kept import record_kept
+from workspaces.services.ownership import InUse, forget_note, require_own, require_unused
+from workspaces.signals import workspace_leaving, workspace_needed
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, Vcs, readable
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 600.0  # until a removal that failed is tried again
+IN_USE_SECONDS = 30.0  # until one that somebody's process stood in the way of is
 KEEPER = Person("OpenCode Studio", AGENT_EMAIL)
 
 
@@ -41,7 +52,8 @@ def request_removal(workspace: Workspace) -> None:
 def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     """Remove the workspace: keep a patch and a bundle of what is not merged, then delete checkout and branch. Idempotent.
 
-    What goes wrong is said in the row, which stays `removing` and is tried again later.
+    What goes wrong is said in the row, which stays `removing` and is tried again later. Nothing is deleted before it is
+    certain that the folder is ours and that nobody works in it.
     """
     row = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
     if row is None or row.state == WorkspaceState.REMOVED:
@@ -50,32 +62,51 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     end_in_workspace(row, "Its checkout was removed.")
     try:
         with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
+            require_repository(row.project)
+            _require_idle(row)
             kept = _keep_and_delete(row)
     except Busy:
         return
     except (Upstream, OSError) as error:
         said = error.message if isinstance(error, Upstream) else f"{error.strerror}: {clean(error.filename)}"
         log.warning("workspace_not_removed", workspace=str(row.pk), error=said)
-        Workspace.objects.filter(pk=row.pk).update(
-            error=cut(clean(said), ERROR_LIMIT), lease_until=later(RETRY_SECONDS)
-        )
+        wait = IN_USE_SECONDS if isinstance(error, InUse) else RETRY_SECONDS
+        Workspace.objects.filter(pk=row.pk).update(error=cut(clean(said), ERROR_LIMIT), lease_until=later(wait))
         return
-    Workspace.objects.filter(pk=row.pk).exclude(state=WorkspaceState.REMOVED).update(
-        state=WorkspaceState.REMOVED, error="", removed_at=now(), kept_patch=kept, lease_until=None
-    )
+    with transaction.atomic():
+        if (
+            Workspace.objects.filter(pk=row.pk)
+            .exclude(state=WorkspaceState.REMOVED)
+            .update(state=WorkspaceState.REMOVED, error="", removed_at=now(), kept_patch=kept, lease_until=None)
+        ):
+            record_kept(row, kept_folder(row) / kept_stem(row))
+            payload = {"workspace": str(row.pk), "state": WorkspaceState.REMOVED}
+            outbox.publish(row.project_id, f"workspace:{row.pk}", "workspace.updated", payload)
     forget_outputs(row)
+
+
+def _require_idle(row: Workspace) -> None:
+    """Raise InUse while the apps above say that somebody is at work in the workspace."""
+    for _, words in workspace_needed.send(sender=Workspace, workspace=row):
+        if words:
+            raise InUse(f"{words} Nothing was deleted; it is tried again by itself.", transient=True)
 
 
 def _keep_and_delete(row: Workspace) -> str:
     """Where what was not merged is kept, empty when there was nothing; afterwards checkout and branch are gone."""
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
+    require_own(row, path)
+    require_unused(path)
     head = vcs.tip(repository, row.branch)
     kept = row.kept_patch
     if vcs.owns_checkout(repository, path):
         head = commit_locked(row, vcs, path, f"What {row.label} held when it was removed", KEEPER)
         kept = _keep_nested(row, vcs, path) or kept
-    elif path.exists() and head is not None and not vcs.is_unfinished(repository, path):
-        raise Upstream(f"{readable(path)} no longer belongs to its repository; look at it, then delete it by hand.")
+    elif path.exists() and (head is not None or row.looked_at) and not vcs.is_unfinished(repository, path):
+        raise Upstream(
+            f"{readable(path)} no longer belongs to its repository. Nothing was deleted. Repair the checkout on the project's "
+            "storage page, or look at it and delete it by hand."
+        )
     if head is not None:
         merged = _is_merged(row, vcs, repository, head)
         folder, stem = kept_folder(row), kept_stem(row)
@@ -86,6 +117,7 @@ def _keep_and_delete(row: Workspace) -> str:
         vcs.delete_branch(repository, row.branch, head)
     else:
         vcs.remove_checkout(repository, path)
+    forget_note(path)
     if path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     return kept

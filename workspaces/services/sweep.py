@@ -11,13 +11,16 @@ from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from workspaces.commands import watch
 from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
+from workspaces.services.inspection import ring_for_looks
+from workspaces.services.kept import expire_kept
+from workspaces.services.retention import remove_due
 
 # A merge that is due for longer than this was missed by its own doorbell.
 OVERDUE = timedelta(seconds=2)
 
 
 def sweep() -> int:
-    """Ring for every merge, removal and command that is due; how many bells were rung."""
+    """Ring for every merge, removal, look and command that is due; how many bells were rung. What expired is deleted."""
     at = now()
     release_dead(MergeAttempt)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
@@ -28,7 +31,14 @@ def sweep() -> int:
     for attempt_id in merges.values_list("pk", flat=True):
         enqueue(Names.MERGE, attempt_id)
         rung += 1
+    begun = Workspace.objects.filter(
+        state=WorkspaceState.CREATING, finished_at__isnull=False, restores__isnull=False, look_due__lte=at
+    )
+    for workspace_id in begun.values_list("pk", flat=True):
+        enqueue(Names.MAKE_WORKSPACE, workspace_id)
+        rung += 1
     for workspace_id in Workspace.objects.filter(free, state=WorkspaceState.REMOVING).values_list("pk", flat=True):
         enqueue(Names.REMOVE_WORKSPACE, workspace_id)
         rung += 1
-    return rung + watch.sweep()
+    expire_kept()
+    return rung + watch.sweep() + remove_due() + ring_for_looks()

@@ -253,6 +253,10 @@ class Vcs(Protocol):
         """Whether `ancestor` is `commit` or before it."""
         ...
 
+    def common(self, repository: Path, one: str, other: str) -> str | None:
+        """The newest commit that both have; None when their histories have nothing in common."""
+        ...
+
     def compute_merge(self, repository: Path, request: MergeRequest) -> MergeResult:
         """Merge without a checkout: objects are written, no branch moves. The same request gives the same commit."""
         ...
@@ -342,4 +346,8 @@ class Vcs(Protocol):
         self, repository: Path, branch: str, base: str, head: str, folder: Path, stem: str, *, merged: bool
     ) -> Path | None:
         """Keep what would be lost with the branch, below `folder`, as a patch and a bundle; one of the two, or None."""
+        ...
+
+    def bring_back(self, repository: Path, bundle: Path) -> str:
+        """Bring the commits of a bundle that `export` made back into the repository; the newest. No branch points at them."""
         ...

@@ -8,6 +8,7 @@ from workspaces.vcs import (
     git_commit,
     git_conflicts,
     git_inspect,
+    git_kept,
     git_merge,
     git_push,
     git_repair,
@@ -28,6 +29,7 @@ class GitVcs:
     tip = staticmethod(git_inspect.tip)
     identity = staticmethod(git_inspect.identity)
     contains = staticmethod(git_inspect.contains)
+    common = staticmethod(git_inspect.common)
     fork_point = staticmethod(git_inspect.fork_point)
     status = staticmethod(git_inspect.status)
 
@@ -39,6 +41,7 @@ class GitVcs:
     commit_all = staticmethod(git_checkout.commit_all)
     nested_repositories = staticmethod(git_checkout.nested_repositories)
     export = staticmethod(git_checkout.export)
+    bring_back = staticmethod(git_kept.bring_back)
 
     changes = staticmethod(git_changes.changes)
     compute_merge = staticmethod(git_merge.compute_merge)

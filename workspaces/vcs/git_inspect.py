@@ -106,6 +106,11 @@ def contains(repository: Path, commit: str, ancestor: str) -> bool:
     return git(repository, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).code == 0
 
 
+def common(repository: Path, one: str, other: str) -> str | None:
+    """The newest commit that both have; None when their histories have nothing in common."""
+    return git(repository, "merge-base", one, other, ok=(0, 1)).stdout.decode().strip() or None
+
+
 def fork_point(checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:
     """Where `head` left `branch`: `base`, or a later commit of the branch that was brought in since."""
     found = git(checkout, "merge-base", head, f"refs/heads/{branch}", ok=(0, 1, 128)).stdout.decode().strip()

@@ -21,7 +21,7 @@ from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeKind, MergeState
-from workspaces.services.checkouts import ERROR_LIMIT
+from workspaces.services.checkouts import ERROR_LIMIT, require_repository
 from workspaces.services.merges.compute import REFUSED, Settlement, compute, restore
 from workspaces.services.merges.request import ACTIVE
 from workspaces.signals import merge_settled
@@ -47,6 +47,7 @@ def run_merge(attempt_id: uuid.UUID | str) -> None:
         return
     project = attempt.workspace.project
     try:
+        require_repository(project)
         store = vcs_named(project.vcs).store(Path(project.path))
         # One at a time in a repository: a second merge must not see the first one's half-updated checkout.
         with held(f"repository:{store}", patience=LOCK_PATIENCE):

@@ -1,0 +1,112 @@
+"""Looking at a workspace from time to time: what it takes, what in it is not merged, and whether it was damaged."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+
+from studio.kernel.clock import later, now
+from studio.kernel.errors import StudioError, Upstream
+from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
+from workspaces.disk import Size, measure
+from workspaces.models import Workspace, WorkspaceState
+from workspaces.services.checkouts import ERROR_LIMIT, Away, checkout_path, require_repository
+from workspaces.services.retention import tell
+from workspaces.vcs import vcs_named
+from workspaces.vcs.base import readable
+
+log = structlog.get_logger(__name__)
+
+LOOKS_AT_ONCE = 3  # in one sweep
+AGAIN_SECONDS = 900.0  # between two looks at the same workspace
+ASKED_SECONDS = 300.0  # until a look that was asked for and did not happen is asked for again
+MEASURE_SECONDS = 20.0
+
+
+def ring_for_looks() -> int:
+    """Have the workspaces that are due looked at, a few at a time; how many."""
+    due = Workspace.objects.filter(Q(look_due__isnull=True) | Q(look_due__lte=now()), state=WorkspaceState.READY)
+    ids = list(due.order_by("look_due").values_list("pk", flat=True)[:LOOKS_AT_ONCE])
+    Workspace.objects.filter(pk__in=ids).update(look_due=later(ASKED_SECONDS))
+    for workspace_id in ids:
+        enqueue(Names.LOOK_AT_WORKSPACE, workspace_id)
+    return len(ids)
+
+
+def look_at(workspace_id: uuid.UUID | str) -> None:
+    """Measure a ready workspace and write down what was found; what was wrong and is no longer is forgotten. Idempotent."""
+    row = Workspace.objects.select_related("project").filter(pk=workspace_id, state=WorkspaceState.READY).first()
+    if row is None:
+        return
+    trouble = damage_of(row)
+    size = Size(0, partial=False) if trouble else measure(checkout_path(row), seconds=MEASURE_SECONDS)
+    ahead, uncommitted = _unmerged(row) if not trouble else (row.ahead, row.uncommitted)
+    changed = trouble != row.trouble
+    with transaction.atomic():
+        Workspace.objects.filter(pk=row.pk, state=WorkspaceState.READY).update(
+            size_bytes=row.size_bytes if trouble else size.bytes,
+            size_partial=size.partial,
+            ahead=ahead,
+            uncommitted=uncommitted,
+            trouble=trouble,
+            looked_at=now(),
+            look_due=later(AGAIN_SECONDS),
+        )
+        if changed:
+            tell(row)
+
+
+def _unmerged(row: Workspace) -> tuple[int | None, int | None]:
+    try:
+        status = vcs_named(row.project.vcs).status(checkout_path(row), row.base_branch)
+    except (StudioError, OSError) as error:
+        log.info("workspace_not_looked_at", workspace=str(row.pk), error=str(error))
+        return None, None
+    files = {*status.staged, *status.unstaged, *status.untracked, *status.conflicted}
+    return status.ahead, len(files)
+
+
+def damage_of(row: Workspace) -> str:
+    """How a ready workspace was damaged from outside, as a sentence; empty when it is whole. Cheap: nothing is read in full."""
+    try:
+        require_repository(row.project)
+        return _damage(row)
+    except Away as away:
+        return away.message
+    except (Upstream, OSError) as error:
+        said = error.message if isinstance(error, Upstream) else f"{error.strerror}: {error.filename}"
+        return cut(clean(said), ERROR_LIMIT)
+
+
+def _damage(row: Workspace) -> str:
+    vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
+    tip = vcs.tip(repository, row.branch)
+    if not path.exists():
+        left = f"Its branch {row.branch} has everything that was committed." if tip else "Its branch is gone too."
+        return f"The folder of the checkout is gone ({readable(path)}). {left}"
+    if not vcs.owns_checkout(repository, path):
+        return (
+            f"{readable(path)} has lost its link to the repository, or belongs to another one now. Its files are there."
+        )
+    if tip is None:
+        return f"The branch {row.branch} was deleted. The files of the checkout are there."
+    if _fell_back(row, tip):
+        return (
+            f"The branch {row.branch} was moved back to {tip[:10]}, so that the work up to {row.head_commit[:10]} is on no "
+            "branch. The commits are still there."
+        )
+    return ""
+
+
+def _fell_back(row: Workspace, tip: str) -> bool:
+    """Whether the branch was put where others' work is, off what the studio had committed. An agent's own rebase is not that."""
+    vcs, repository = vcs_named(row.project.vcs), Path(row.project.path)
+    if row.head_commit in ("", row.base_commit, tip) or vcs.contains(repository, tip, row.head_commit):
+        return False
+    target = vcs.tip(repository, row.base_branch)
+    return tip == row.base_commit or (target is not None and vcs.contains(repository, target, tip))

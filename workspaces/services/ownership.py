@@ -1,0 +1,128 @@
+"""Whose a folder below the workspace root is. Nothing is deleted before these checks have passed.
+
+Beside each checkout lies a note that names the workspace's row and a word that only the row knows. A folder whose note is
+missing or says something else was not made by this studio, or has been replaced: it is left alone and said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from django.conf import settings
+
+from studio.kernel.errors import Upstream
+from studio.kernel.text import clean
+from workspaces.models import Workspace, WorkspaceState
+from workspaces.vcs.base import readable
+
+NOTE_LIMIT = 4_096  # bytes
+NAMED = 5  # processes that a sentence names
+FOLDERS_SHOWN = 100
+
+
+class InUse(Upstream):
+    """A process that is not ours works in the checkout."""
+
+    code = "workspace_in_use"
+
+
+def note_of(checkout: Path) -> Path:
+    """Where the note of the checkout lies: beside it, so that no repository and no diff ever holds it."""
+    return checkout.with_name(f".{checkout.name}.studio")
+
+
+def leave_note(row: Workspace, checkout: Path) -> None:
+    """Write down that the folder at `checkout` is this row's, before it is made. Again it changes nothing."""
+    if not row.marker:
+        row.marker = secrets.token_hex(16)
+        Workspace.objects.filter(pk=row.pk, marker="").update(marker=row.marker)
+        row.refresh_from_db(fields=["marker"])
+    note = note_of(checkout)
+    if _read(note) == _said(row):
+        return
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = note.with_name(f"{note.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(_said(row)))
+    scratch.replace(note)
+
+
+def forget_note(checkout: Path) -> None:
+    """Take the note of a checkout that is gone away."""
+    note_of(checkout).unlink(missing_ok=True)
+
+
+def require_own(row: Workspace, checkout: Path) -> None:
+    """Raise Upstream unless the folder at `checkout` is this row's. A row from before there were notes has none to match."""
+    if row.marker and os.path.lexists(checkout) and _read(note_of(checkout)) != _said(row):
+        raise Upstream(
+            f"{readable(checkout)} is not the folder that the studio made for {row.label}: the note beside it "
+            f"({note_of(checkout).name}) is missing or names another one. Nothing was deleted. Look at the folder, then delete "
+            "or move it by hand; the checkout counts as removed after that."
+        )
+
+
+def require_unused(checkout: Path) -> None:
+    """Raise InUse, with their names, when processes have their working directory or an open file inside `checkout`."""
+    found = list(_processes_in(checkout))
+    if not found:
+        return
+    named = ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
+    raise InUse(
+        f"Still in use by {named}. Nothing was deleted. End them or leave the folder; it is tried again by itself.",
+        transient=True,
+    )
+
+
+def _said(row: Workspace) -> dict[str, str]:
+    return {"workspace": str(row.pk), "marker": row.marker}
+
+
+def _read(note: Path) -> object:
+    """What a note says; None for one that cannot be read. A symbolic link is no note."""
+    try:
+        descriptor = os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as handle:
+        try:
+            return json.loads(handle.read(NOTE_LIMIT))
+        except (ValueError, OSError):
+            return None
+
+
+def _processes_in(checkout: Path) -> Iterator[str]:
+    """The processes at work in the folder, as “name (process id)”. Those of other accounts cannot be seen."""
+    inside = f"{checkout}{os.sep}"
+    own = os.getpid()
+    for process in psutil.process_iter(["pid", "name"]):
+        if process.pid == own:
+            continue
+        with suppress(psutil.Error, OSError):
+            places = [process.cwd(), *(opened.path for opened in process.open_files())]
+            if any(place == str(checkout) or place.startswith(inside) for place in places if place):
+                yield f"{clean(process.info['name'] or 'a process')} (process {process.pid})"
+
+
+def unknown_folders() -> list[str]:
+    """Folders below the workspace root that no workspace has: whatever made them, the studio never deletes them."""
+    root = Path(settings.STUDIO_WORKSPACE_ROOT)
+    found = [
+        str(folder)
+        for project in _folders(root)
+        for folder in (_folders(project) or ([project] if project.is_symlink() else []))
+    ]
+    known = set(Workspace.objects.exclude(state=WorkspaceState.REMOVED).values_list("path", flat=True))
+    return [readable(folder) for folder in sorted(found) if folder not in known][:FOLDERS_SHOWN]
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(place) if entry.is_dir() or entry.is_symlink()]
+    except OSError:
+        return []

@@ -1,0 +1,104 @@
+"""How long workspaces stay: until their task is finished, the project's days after that, or until a person says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from studio import outbox
+from studio.kernel.clock import now
+from studio.kernel.errors import Conflict
+from studio.kernel.permissions import Role
+from workspaces.commands.services import ACTIVE, request_end
+from workspaces.models import Project, Workspace, WorkspaceState
+from workspaces.selectors import require_role
+from workspaces.services.removal import request_removal
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    Person = AbstractBaseUser | AnonymousUser
+
+REMOVALS_AT_ONCE = 5  # in one sweep, so that a hundred old checkouts do not keep every worker busy
+SETTLING = timedelta(seconds=30)  # for what still ends in it: a turn that was stopped, a command
+STAYING = (WorkspaceState.CREATING, WorkspaceState.READY, WorkspaceState.FAILED)
+
+
+def release_workspace(workspace: Workspace) -> None:
+    """Nobody needs the workspace any more: its commands end and its days begin. Idempotent.
+
+    With no days to stay the next sweeps have it removed; what is not merged is kept.
+    """
+    with transaction.atomic():
+        fresh = Workspace.objects.filter(pk=workspace.pk, finished_at__isnull=True, state__in=STAYING)
+        if not fresh.update(finished_at=now()):
+            return
+        for command_id in workspace.commands.filter(state__in=ACTIVE).values_list("pk", flat=True):
+            request_end(command_id, "Its task was finished.")
+
+
+def let_go(workspace: Workspace) -> bool:
+    """Have the workspace removed now, unless a person keeps it; whether it goes."""
+    if Workspace.objects.filter(pk=workspace.pk, keep=True).exclude(state=WorkspaceState.REMOVING).exists():
+        Workspace.objects.filter(pk=workspace.pk, finished_at__isnull=True).update(finished_at=now())
+        return False
+    request_removal(workspace)
+    return True
+
+
+def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Workspace:
+    """Keep the workspace until a person says otherwise, or let its days count again. Needs the role reviewer.
+
+    Raises Conflict for one that is gone or on its way.
+    """
+    require_role(actor, workspace.project, Role.REVIEWER)
+    with transaction.atomic():
+        if not Workspace.objects.filter(pk=workspace.pk, state__in=STAYING).update(keep=keep):
+            raise Conflict(f"The checkout of {workspace.label} is {workspace.state} already.", allowed=[])
+        tell(workspace)
+    workspace.keep = keep
+    return workspace
+
+
+def discard_workspace(*, actor: Person, workspace: Workspace) -> None:
+    """Remove the workspace of a finished task now; what is not merged is kept. Needs the role maintainer.
+
+    Raises Conflict while its task is not finished: its work goes on in it.
+    """
+    require_role(actor, workspace.project, Role.MAINTAINER)
+    row = Workspace.objects.get(pk=workspace.pk)
+    if row.state == WorkspaceState.REMOVED:
+        raise Conflict(f"The checkout of {workspace.label} has been removed already.", allowed=[])
+    if row.finished_at is None and row.state != WorkspaceState.REMOVING:
+        raise Conflict(
+            f"{workspace.label} is not finished, and its work goes on in this checkout. Complete or cancel the task first.",
+            allowed=["keep"],
+        )
+    with transaction.atomic():
+        request_removal(workspace)
+        tell(workspace)
+
+
+def tell(workspace: Workspace) -> None:
+    """Tell the project's feed that the workspace's row has changed. Inside the transaction that makes it true."""
+    outbox.publish(
+        workspace.project_id, f"workspace:{workspace.pk}", "workspace.updated", {"workspace": str(workspace.pk)}
+    )
+
+
+def remove_due() -> int:
+    """Request the removal of workspaces whose days are over, the oldest first and a few at a time; how many."""
+    at = now()
+    finished = Workspace.objects.filter(finished_at__isnull=False, keep=False, state__in=STAYING)
+    found = 0
+    for days in (
+        Project.objects.filter(retention_days__isnull=False).values_list("retention_days", flat=True).distinct()
+    ):
+        stay = max(timedelta(days=days or 0), SETTLING)
+        rows = finished.filter(project__retention_days=days, finished_at__lte=at - stay)
+        for row in rows.order_by("finished_at")[: REMOVALS_AT_ONCE - found]:
+            request_removal(row)
+            found += 1
+    return found

@@ -1,0 +1,108 @@
+"""Workspaces that do not begin at the target branch: at a person's branch, or at what was kept of another workspace."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from django.db import transaction
+
+from studio.kernel.errors import Conflict, Invalid, NotFound, Upstream
+from studio.kernel.ids import new_id
+from studio.kernel.permissions import Role
+from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
+from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
+from workspaces.selectors import require_role
+from workspaces.services.checkouts import Start, ensure_workspace, require_repository, write_row
+from workspaces.services.retention import tell
+from workspaces.vcs import vcs_named
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    Person = AbstractBaseUser | AnonymousUser
+
+SUGGESTED = 200
+
+log = structlog.get_logger(__name__)
+
+
+def start_at_branch(project: Project, branch: str) -> Start:
+    """Begin where a local branch is; the branch itself stays where it is. Raises Invalid when it cannot be used."""
+    require_repository(project)
+    vcs, repository = vcs_named(project.vcs), Path(project.path)
+    named = branch.strip()
+    tip = vcs.tip(repository, named) if named and named == clean(named) and not named.startswith("-") else None
+    if tip is None:
+        raise Invalid(
+            f"{project.name} has no local branch called “{cut(clean(named), 100)}”. "
+            "One that is only on a remote is fetched first: git switch BRANCH.",
+            detail={"field": "branch"},
+        )
+    target = vcs.tip(repository, project.default_branch)
+    base = vcs.common(repository, tip, target) if target else None
+    if base is None:
+        raise Invalid(
+            f"“{named}” and {project.default_branch} have no commit in common, so it could never be merged.",
+            detail={"field": "branch"},
+        )
+    return Start(commit=tip, base=base, words=f"the branch {named}")
+
+
+def start_at_kept(kept: KeptWork) -> Start:
+    """Begin at what was kept. Raises Conflict when it cannot be brought back; the patch may still apply then."""
+    if kept.project is None or kept.deleted_at is not None:
+        raise NotFound("There is no such kept work.")
+    if not kept.bundle:
+        raise Conflict(f"Of {kept.label} no commits are kept, only files in {kept.folder}.", allowed=[])
+    require_repository(kept.project)
+    vcs, repository = vcs_named(kept.project.vcs), Path(kept.project.path)
+    head = vcs.bring_back(repository, Path(kept.bundle))
+    words = f"what was kept of {kept.label} on {kept.created_at:%Y-%m-%d}"
+    return Start(commit=head, base=kept.base_commit, words=words, restores=kept)
+
+
+def start_choices(project: Project) -> list[str]:
+    """The local branches that a task may begin at, for suggestions; none while the repository cannot be read."""
+    try:
+        require_repository(project)
+        names = vcs_named(project.vcs).branches(Path(project.path))
+    except Upstream:
+        return []
+    return [one for one in names if one == clean(one) and one != project.default_branch][:SUGGESTED]
+
+
+def write_started(*, project: Project, label: str, start: Start, workspace_id: uuid.UUID) -> Workspace:
+    """The row of a workspace that begins at `start`; its checkout is made when it is first needed."""
+    return write_row(project, label, workspace_id, start)
+
+
+def restore_kept(*, actor: Person, kept: KeptWork) -> Workspace:
+    """Make a workspace of its own from what was kept, on a new branch. It stays until a person lets it go.
+
+    Needs the role maintainer. Nothing is asked of a task: a task that starts from it says so itself.
+    """
+    if kept.project is None:
+        raise NotFound("There is no such kept work.")
+    require_role(actor, kept.project, Role.MAINTAINER)
+    start = replace(start_at_kept(kept), alone=True)
+    row = write_started(project=kept.project, label=kept.label, start=start, workspace_id=new_id())
+    with transaction.atomic():
+        enqueue(Names.MAKE_WORKSPACE, row.pk)
+        tell(row)
+    return row
+
+
+def make_workspace(workspace_id: uuid.UUID | str) -> None:
+    """Make the checkout of a row that has none yet. Idempotent; what goes wrong is said in the row."""
+    row = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
+    if row is None or row.state not in (WorkspaceState.CREATING, WorkspaceState.FAILED):
+        return
+    try:
+        ensure_workspace(project=row.project, label=row.label, workspace_id=row.pk)
+    except Upstream as error:
+        log.info("workspace_not_made", workspace=str(row.pk), error=error.message)
