@@ -10,11 +10,13 @@ from studio.api import document, feed, health
 from tasks import api as tasks_api
 from tasks import merge_api, usage_api
 from workspaces import api as workspaces_api
+from workspaces import storage_api
 from workspaces.commands import api as commands_api
 
 version_1: list[URLPattern | URLResolver] = [
     *health.urlpatterns,
     *workspaces_api.urlpatterns,
+    *storage_api.urlpatterns,
     *commands_api.urlpatterns,
     *merge_api.urlpatterns,
     *tasks_api.urlpatterns,

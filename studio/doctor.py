@@ -35,6 +35,8 @@ from studio.launcher.folder import DataFolder
 from studio.launcher.record import read_record
 from studio.owner import find_owner
 from studio.queue import Names, enqueue
+from workspaces.disk import disk
+from workspaces.storage import storage_notes
 from workspaces.vcs.git_command import OLDEST as OLDEST_GIT
 from workspaces.vcs.git_command import version as git_version
 from workspaces.vcs.jj_command import OLDEST as OLDEST_JJ
@@ -135,7 +137,20 @@ def check_folder() -> str:
         DataFolder(settings.DATA).prepare()
     except LauncherError as error:
         raise Ill("it cannot be used", str(error)) from error
-    return f"{settings.DATA}, {shutil.disk_usage(settings.DATA).free // 1024**3} GB free"
+    room = disk()
+    text = f"{settings.DATA}, {room.free_bytes // 1024**3} GB free"
+    if room.low:
+        raise Ill(text, room.message, State.ADVICE)
+    return text
+
+
+def check_workspaces() -> str:
+    """The checkouts: limits, repositories that are away, folders that nobody knows."""
+    notes = storage_notes()
+    if notes:
+        more = f" And {len(notes) - 1} more: see the health page." if len(notes) > 1 else ""
+        raise Ill(f"{len(notes)} to look at", f"{notes[0]}{more}", State.ADVICE)
+    return ""
 
 
 def check_start() -> str:
@@ -270,6 +285,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "studio": check_start,
     "database": part("database", DATABASE),
     "migrations": part("migrations", MIGRATE),
+    "checkouts": check_workspaces,
     "broker": part("broker", START),
     "worker": part("worker", START),
     "scheduler": part("beat", START),

@@ -29,6 +29,7 @@ from tasks.serializers import (
     PlanSerializer,
     ReviewSerializer,
     RunSerializer,
+    StartFromSerializer,
     TaskCreateSerializer,
     TaskEditSerializer,
     TaskQuery,
@@ -36,6 +37,7 @@ from tasks.serializers import (
 )
 from tasks.services import lifecycle
 from tasks.services.board import create_task, delete_task, edit_task, place_task
+from tasks.services.starting import start_from
 from workspaces.models import Project
 from workspaces.selectors import project_by, role_in
 from workspaces.serializers import DiffQuery, DiffSerializer
@@ -116,6 +118,26 @@ class TaskAction(APIView):
         """Do an action with a task and answer the task as it is then; 409 with `allowed` when it is not possible now."""
         words = checked_body(ActionSerializer, request)
         return Response(TaskSerializer(lifecycle.act(actor=request.user, task_ref=ref, action=action, **words)).data)
+
+
+class TaskStart(APIView):
+    """What a task begins at."""
+
+    extra_errors = (502,)
+
+    @extend_schema(
+        operation_id="tasks_start_from", parameters=[REF], request=StartFromSerializer, responses=TaskSerializer
+    )
+    def post(self, request: Request, ref: str) -> Response:
+        """Choose what a task that has not started begins at: a local branch, or kept work. Needs the role maintainer.
+
+        Its checkout gets a branch of its own that begins there.
+        """
+        return Response(
+            TaskSerializer(
+                start_from(actor=request.user, task_ref=ref, **checked_body(StartFromSerializer, request))
+            ).data
+        )
 
 
 class TaskPart(GenericAPIView[Row]):
@@ -270,5 +292,6 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<str:ref>/asks", TaskAsks.as_view(), name="api-task-asks"),
     path("tasks/<str:ref>/history", TaskHistoryList.as_view(), name="api-task-history"),
     path("tasks/<str:ref>/diff", TaskDiff.as_view(), name="api-task-diff"),
+    path("tasks/<str:ref>/start-from", TaskStart.as_view(), name="api-task-start-from"),
     path("tasks/<str:ref>/<str:action>", TaskAction.as_view(), name="api-task-action"),
 ]

@@ -186,6 +186,15 @@ class TaskEditSerializer(StrictSerializer[Any]):
         return attrs
 
 
+class StartFromSerializer(StrictSerializer[Any]):
+    """What a task begins at; with neither it is the tip of the project's target branch."""
+
+    branch = serializers.CharField(
+        required=False, allow_blank=True, help_text="A local branch of the repository. It is not moved."
+    )
+    kept = serializers.UUIDField(required=False, allow_null=True, help_text="Kept work of the same project, by its id.")
+
+
 class ActionSerializer(StrictSerializer[Any]):
     """What an action may need: feedback for reject_plan, replan, request_changes and resolve, a reason for skip_ai_review."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, health, merge, task, usage, waiting
+from tasks.views import board, health, merge, start, task, usage, waiting
 
 urlpatterns = [
     path("waiting/", waiting.waiting, name="waiting"),
@@ -22,5 +22,6 @@ urlpatterns = [
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),
     path("tasks/<str:ref>/merge/", merge.merge_preview, name="task-merge"),
     path("tasks/<str:ref>/conflicts/", merge.conflicts, name="task-conflicts"),
+    path("tasks/<str:ref>/start-from/", start.task_start_from, name="task-start-from"),
     path("tasks/<str:ref>/act/<slug:action>/", task.task_act, name="task-act"),
 ]

@@ -26,7 +26,7 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         model = Project
         fields = [
             "id", "name", "key", "path", "vcs", "default_branch", "is_sample", "trusted", "plan_approval",
-            "auto_complete", "max_review_rounds", "max_parallel_runs", "role", "created_at",
+            "auto_complete", "max_review_rounds", "max_parallel_runs", "retention_days", "quota_mb", "role", "created_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -76,6 +76,20 @@ class ProjectEditSerializer(StrictSerializer[Any]):
     max_review_rounds = serializers.IntegerField(required=False, min_value=0, max_value=20)
     max_parallel_runs = serializers.IntegerField(required=False, min_value=1, max_value=64)
     trusted = serializers.BooleanField(required=False)
+    retention_days = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=3650,
+        help_text="Days that the checkout of a finished task stays: 0 removes it at once, null never.",
+    )
+    quota_mb = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="Megabytes of checkouts and kept work above which the project's people are warned; null: never.",
+    )
 
 
 class WorkspaceSerializer(serializers.ModelSerializer[Workspace]):
@@ -87,7 +101,7 @@ class WorkspaceSerializer(serializers.ModelSerializer[Workspace]):
         model = Workspace
         fields = [
             "id", "project", "project_key", "label", "path", "branch", "base_branch", "base_commit", "head_commit", "state",
-            "error", "kept_patch", "created_at", "removed_at",
+            "error", "trouble", "started_from", "kept_patch", "keep", "finished_at", "created_at", "removed_at",
         ]  # fmt: skip
         read_only_fields = fields
 

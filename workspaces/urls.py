@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
+from workspaces import storage_views as storage
 from workspaces import views
 from workspaces.commands import views as commands
 
 urlpatterns = [
     path("projects/register/", views.register, name="project-register"),
     path("projects/<str:key>/settings/", views.settings, name="project-settings"),
+    path("projects/<str:key>/storage/", storage.storage, name="project-storage"),
+    path("projects/<str:key>/relocate/", storage.relocate, name="project-relocate"),
+    path("workspaces/<uuid:workspace_id>/do/<slug:action>/", storage.workspace_do, name="workspace-do"),
+    path("kept/<uuid:kept_id>/do/<slug:action>/", storage.kept_do, name="kept-do"),
+    path("kept/<uuid:kept_id>/<slug:form>/", storage.kept_file, name="kept-file"),
     path("workspaces/<uuid:workspace_id>/diff/", views.diff, name="workspace-diff"),
     path("workspaces/<uuid:workspace_id>/commands/", commands.commands, name="workspace-commands"),
     path("commands/<uuid:command_id>/", commands.command, name="command"),

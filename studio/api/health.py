@@ -22,6 +22,8 @@ from studio import __version__
 from studio.health import readiness
 from tasks.choices import ACTIVE_RUN_STATES, OCCUPYING_RUN_STATES, RunPhaseState
 from tasks.models import PhaseRun
+from workspaces.disk import disk
+from workspaces.storage import storage_notes
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +93,16 @@ class StreamHealthSerializer(serializers.Serializer[Any]):
     )
 
 
+class StorageHealthSerializer(serializers.Serializer[Any]):
+    """The disk of the data folder, and what is below the workspace root."""
+
+    free_bytes = serializers.IntegerField()
+    low = serializers.BooleanField(help_text="Less is free than STUDIO_DISK_LOW_MB.")
+    notes = serializers.ListField(
+        child=serializers.CharField(), help_text="What somebody should look at: full disks, limits, unknown folders."
+    )
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     """The state of the studio. `parts` has database, migrations, broker, worker, beat, bridge and agent_servers."""
 
@@ -100,6 +112,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     queue = QueueSerializer()
     agent_servers = ServerHealthSerializer(many=True)
     streams = StreamHealthSerializer(many=True)
+    storage = StorageHealthSerializer()
 
 
 class Health(APIView):
@@ -108,7 +121,7 @@ class Health(APIView):
     @extend_schema(operation_id="health", responses=HealthSerializer)
     def get(self, request: Request) -> Response:
         """Read the state of every part, of the queue and of the agent servers."""
-        parts = readiness()
+        parts, room = readiness(), disk()
         return Response(
             {
                 "status": "ok" if all(part.ok for part in parts) else "degraded",
@@ -117,6 +130,7 @@ class Health(APIView):
                 "queue": _queue(broker=any(part.name == "broker" and part.ok for part in parts)),
                 "agent_servers": health_summary(),
                 "streams": stream_health(),
+                "storage": {"free_bytes": room.free_bytes, "low": room.low, "notes": storage_notes()},
             }
         )
 

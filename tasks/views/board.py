@@ -23,6 +23,7 @@ from tasks.models import Task
 from tasks.services.board import TITLE_LIMIT, create_task
 from workspaces.models import Project
 from workspaces.selectors import project_by, projects_visible_to, role_in
+from workspaces.storage import repository_trouble, stored_by
 
 KEYS_LIMIT = 60  # cards that one request may ask for
 PRIORITIES = ((-10, "Low"), (0, "Normal"), (10, "High"), (50, "Urgent"))
@@ -82,6 +83,8 @@ def board(request: HttpRequest, key: str) -> HttpResponse:
         "current": _current(request, columns),
         "page_size": cards.PAGE,
         "may_configure": role == Role.OWNER,
+        "over_quota": stored_by(found).over if found.quota_mb is not None else False,
+        "away": repository_trouble(found),
         "project_empty": not only and found.next_number == 1,
         **_create_context(found, role),
     }

@@ -16,6 +16,8 @@ from studio import __version__
 from studio.health import readiness
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState
 from tasks.models import PhaseRun
+from workspaces.disk import disk
+from workspaces.storage import storage_notes
 
 TONES = {"ready": "green", "down": "red", "recycling": "amber"}
 NAMES = {
@@ -37,6 +39,8 @@ def health(request: HttpRequest) -> HttpResponse:
         "servers": [_shown(server) for server in health_summary()],
         "queued": PhaseRun.objects.filter(state=RunPhaseState.QUEUED).count(),
         "at_work": PhaseRun.objects.filter(state__in=OCCUPYING_RUN_STATES).count(),
+        "storage_notes": storage_notes(),
+        "disk": disk(),
         "versions": (
             ("Studio", __version__),
             ("Django", django.get_version()),

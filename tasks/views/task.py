@@ -26,6 +26,7 @@ from tasks.services.completion import default_message
 from tasks.services.lifecycle import act, allowed_actions
 from tasks.task_page import TaskPage
 from tasks.views.board import PRIORITIES, cards_response
+from tasks.views.start import checkout_context
 from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
 from workspaces.selectors import role_in
@@ -172,6 +173,7 @@ def _page(
         **_merge_context(page),
         "wrong": wrong or {},
         "posted": request.POST if wrong else {},
+        **checkout_context(request, page),
         **_tab_context(request, page),
     }
     template = "tasks/_task.html" if is_fragment(request) else "tasks/task.html"

@@ -1,0 +1,145 @@
+"""Storage over REST: what a project takes, who may do what, and the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from studio.kernel.permissions import Role
+from tests.api.conftest import error_of, token_client
+from tests.factories import git, make_member, make_task
+from workspaces.models import KeptWork, Workspace
+from workspaces.services import (
+    commit_left,
+    ensure_workspace,
+    look_at,
+    make_workspace,
+    release_workspace,
+    remove_workspace,
+    request_removal,
+)
+
+
+@pytest.fixture
+def kept(project) -> KeptWork:
+    workspace = ensure_workspace(project=project, label="DEMO-1")
+    (Path(workspace.path) / "new.txt").write_text("worth keeping\n")
+    commit_left(workspace, message="Add a file", author_name="agent")
+    request_removal(workspace)
+    remove_workspace(workspace.pk)
+    return KeptWork.objects.get(workspace=workspace)
+
+
+def content(response) -> bytes:
+    """What a download holds."""
+
+    async def read() -> bytes:
+        return b"".join([piece async for piece in response.streaming_content])
+
+    return async_to_sync(read)()
+
+
+def test_storage__says_what_is_there_and_marks_it_seen(project, kept, viewer, outsider):
+    workspace = ensure_workspace(project=project, label="DEMO-2")
+    look_at(workspace.pk)
+    assert KeptWork.objects.get().seen_at is None
+    body = viewer.get("/api/v1/projects/DEMO/storage").json()
+    assert [one["label"] for one in body["workspaces"]] == ["DEMO-2"]
+    assert body["workspaces"][0]["size_bytes"] == body["checkout_bytes"] > 0
+    assert body["bytes"] == body["checkout_bytes"] + body["kept_bytes"]
+    assert (body["quota_bytes"], body["over_quota"], body["repository_trouble"]) == (None, False, "")
+    assert [(one["id"], one["patch_bytes"]) for one in body["kept"]] == [(str(kept.pk), kept.patch_bytes)]
+    assert KeptWork.objects.get().seen_at is not None
+    error_of(outsider.get("/api/v1/projects/DEMO/storage"), 404)
+
+
+def test_quota__warns(project, kept, viewer):
+    owner = token_client(make_member(project, Role.OWNER))
+    assert owner.patch("/api/v1/projects/DEMO", {"quota_mb": 1, "retention_days": 3}).json()["quota_mb"] == 1
+    Workspace.objects.filter(pk=ensure_workspace(project=project, label="DEMO-2").pk).update(size_bytes=3 << 20)
+    assert viewer.get("/api/v1/projects/DEMO/storage").json()["over_quota"] is True
+    notes = viewer.get("/api/v1/health").json()["storage"]["notes"]
+    assert any(note.startswith(f"{project.name} takes 3 MB of the 1 MB") for note in notes)
+    error_of(owner.patch("/api/v1/projects/DEMO", {"retention_days": -1}), 400)
+
+
+@pytest.mark.parametrize(("form", "kind"), [("patch", "text/x-patch"), ("bundle", "application/x-git-bundle")])
+def test_kept_file__is_streamed_with_its_type(kept, viewer, outsider, form, kind):
+    response = viewer.get(f"/api/v1/kept/{kept.pk}/{form}", HTTP_ACCEPT="*/*")
+    assert (response.status_code, response["Content-Type"]) == (200, kind)
+    assert response["Content-Disposition"] == f'attachment; filename="demo-1-{kept.workspace_id.hex[:8]}.{form}"'
+    assert content(response) == Path(getattr(kept, form)).read_bytes()
+    error_of(outsider.get(f"/api/v1/kept/{kept.pk}/{form}"), 404)
+    Path(getattr(kept, form)).unlink()
+    error_of(viewer.get(f"/api/v1/kept/{kept.pk}/{form}"), 404, "not_kept")
+
+
+def test_kept_file__never_leads_out_of_its_folder(kept, viewer, tmp_path):
+    (tmp_path / "secret.patch").write_text("secret")
+    place = Path(kept.patch)
+    place.unlink()
+    place.symlink_to(tmp_path / "secret.patch")
+    error_of(viewer.get(f"/api/v1/kept/{kept.pk}/patch"), 404, "not_kept")
+    KeptWork.objects.update(patch=str(tmp_path / "secret.patch"))
+    error_of(viewer.get(f"/api/v1/kept/{kept.pk}/patch"), 404, "not_kept")
+
+
+def test_kept__restore_keep_and_delete_by_role(kept, viewer, reviewer, maintainer):
+    url = f"/api/v1/kept/{kept.pk}"
+    error_of(viewer.patch(url, {"keep": True}), 403)
+    assert reviewer.patch(url, {"keep": True}).json()["keep"] is True
+    error_of(reviewer.post(f"{url}/restore"), 403)
+    response = maintainer.post(f"{url}/restore")
+    assert (response.status_code, response.json()["state"], response.json()["keep"]) == (202, "creating", True)
+    error_of(reviewer.delete(url), 403)
+    assert maintainer.delete(url).status_code == 204
+    error_of(maintainer.get(url), 404)
+
+
+def test_workspace__keep_and_remove(project, viewer, reviewer, maintainer):
+    workspace = ensure_workspace(project=project, label="DEMO-3")
+    url = f"/api/v1/workspaces/{workspace.pk}"
+    error_of(viewer.post(f"{url}/keep", {"keep": True}), 403)
+    assert reviewer.post(f"{url}/keep", {"keep": True}).json()["keep"] is True
+    error_of(maintainer.post(f"{url}/remove"), 409)
+    release_workspace(workspace)
+    error_of(reviewer.post(f"{url}/remove"), 403)
+    response = maintainer.post(f"{url}/remove")
+    assert (response.status_code, response.json()["state"]) == (202, "removing")
+
+
+def test_start_from__a_branch_of_a_person(project, maintainer, reviewer):
+    repository = Path(project.path)
+    git(repository, "switch", "-q", "-c", "feature/half-done")
+    (repository / "half.txt").write_text("half\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "Half of it")
+    tip = git(repository, "rev-parse", "HEAD").strip()
+    git(repository, "switch", "-q", "main")
+    task = make_task(project)
+    url = f"/api/v1/tasks/{task.key}/start-from"
+    error_of(reviewer.post(url, {"branch": "feature/half-done"}), 403)
+    for wrong in ("nonsense", "--all", "HEAD~1"):
+        assert error_of(maintainer.post(url, {"branch": wrong}), 400)["detail"]["field"] == "branch"
+    assert maintainer.post(url, {"branch": "feature/half-done"}).status_code == 200
+    task.refresh_from_db()
+    workspace = ensure_workspace(project=project, label=task.key, workspace_id=task.workspace_id)
+    assert (Path(workspace.path) / "half.txt").read_text() == "half\n"
+    assert workspace.base_commit == git(repository, "rev-parse", "main").strip()
+    assert git(repository, "rev-parse", "feature/half-done").strip() == tip
+    assert workspace.branch != "feature/half-done"
+    error_of(maintainer.post(url, {"branch": ""}), 409)  # its checkout is there: it has started
+
+
+def test_start_from__kept_work_of_an_earlier_attempt(project, kept, maintainer):
+    task = make_task(project)
+    url = f"/api/v1/tasks/{task.key}/start-from"
+    assert maintainer.post(url, {"kept": str(kept.pk)}).json()["branch"].startswith("studio/")
+    assert maintainer.post(url, {}).json()["workspace"] is None  # the target branch again
+    maintainer.post(url, {"kept": str(kept.pk)})
+    task.refresh_from_db()
+    make_workspace(task.workspace_id)
+    assert (Path(task.workspace.path) / "new.txt").read_text() == "worth keeping\n"
+    error_of(maintainer.post(f"/api/v1/tasks/{task.key}/start-from", {"kept": str(kept.pk), "branch": "main"}), 400)

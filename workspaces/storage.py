@@ -1,0 +1,125 @@
+"""What a project's checkouts and kept work take, for its page, the API and the warnings. Reads rows and one disk figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db.models import F, Sum
+
+from workspaces.disk import MEGABYTE, Disk, disk
+from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
+from workspaces.services.checkouts import Away, require_repository
+from workspaces.services.ownership import unknown_folders
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+SHOWN = 200  # rows of each list on the page; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a project takes on the disk."""
+
+    checkout_bytes: int
+    kept_bytes: int
+    quota_bytes: int | None
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return self.checkout_bytes + self.kept_bytes
+
+    @property
+    def over(self) -> bool:
+        """Whether that is more than its people wanted."""
+        return self.quota_bytes is not None and self.bytes > self.quota_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A project's storage page."""
+
+    stored: Stored
+    disk: Disk
+    away: str  # why the repository cannot be used now; empty when it can
+    workspaces: list[Workspace]
+    kept: list[KeptWork]
+    more: int  # rows that are not listed
+
+
+def checkouts_of(project: Project) -> QuerySet[Workspace]:
+    """The workspaces that are still there, the largest first."""
+    rows = Workspace.objects.filter(project=project).exclude(state=WorkspaceState.REMOVED)
+    return rows.select_related("project", "restores").order_by(F("size_bytes").desc(nulls_last=True), "-created_at")
+
+
+def kept_of(project: Project) -> QuerySet[KeptWork]:
+    """The kept work that is still there, the newest first."""
+    return KeptWork.objects.filter(project=project, deleted_at__isnull=True).select_related("project", "workspace")
+
+
+def stored_by(project: Project) -> Stored:
+    """What the project takes, as last measured."""
+    checkouts = checkouts_of(project).aggregate(whole=Sum("size_bytes"))["whole"] or 0
+    kept = kept_of(project).aggregate(patches=Sum("patch_bytes"), bundles=Sum("bundle_bytes"))
+    quota = project.quota_mb * MEGABYTE if project.quota_mb is not None else None
+    return Stored(checkouts, (kept["patches"] or 0) + (kept["bundles"] or 0), quota)
+
+
+def storage_of(project: Project) -> Storage:
+    """Everything on the project's storage page."""
+    checkouts, kept = checkouts_of(project), kept_of(project)
+    more = max(0, checkouts.count() - SHOWN) + max(0, kept.count() - SHOWN)
+    return Storage(
+        stored_by(project), disk(), repository_trouble(project), list(checkouts[:SHOWN]), list(kept[:SHOWN]), more
+    )
+
+
+def repository_trouble(project: Project) -> str:
+    """Why the project's repository cannot be used now, in words; empty when it is at its place."""
+    try:
+        require_repository(project)
+    except Away as away:
+        return away.message
+    return ""
+
+
+def goes_at(workspace: Workspace) -> datetime | None:
+    """When a finished workspace goes by itself; None: not before somebody says so."""
+    days = workspace.project.retention_days
+    if workspace.finished_at is None or workspace.keep or days is None:
+        return None
+    return workspace.finished_at + timedelta(days=days)
+
+
+def kept_until(kept: KeptWork) -> datetime | None:
+    """When kept work goes by itself; None: not before somebody says so, or was shown it."""
+    if settings.STUDIO_KEPT_DAYS is None or kept.keep or kept.folder or kept.seen_at is None:
+        return None
+    return kept.seen_at + timedelta(days=settings.STUDIO_KEPT_DAYS)
+
+
+def over_quota() -> list[tuple[Project, Stored]]:
+    """The projects that take more than their people wanted."""
+    found = [(project, stored_by(project)) for project in Project.objects.filter(quota_mb__isnull=False)]
+    return [(project, stored) for project, stored in found if stored.over]
+
+
+def storage_notes() -> list[str]:
+    """What an operator should know of disks and folders, as sentences; empty when all is well."""
+    notes = [disk().message] if disk().low else []
+    for project, stored in over_quota():
+        used, quota = stored.bytes // MEGABYTE, (stored.quota_bytes or 0) // MEGABYTE
+        notes.append(f"{project.name} takes {used} MB of the {quota} MB that its people set as a limit.")
+    for project in Project.objects.order_by("name"):
+        if away := repository_trouble(project):
+            notes.append(away)
+    notes += [
+        f"Unknown folder: {folder}. No task has it, and the studio never deletes what it did not make."
+        for folder in unknown_folders()
+    ]
+    return notes

@@ -1,0 +1,203 @@
+"""A project's storage page: checkouts and kept work with what they take, and what people do about them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from studio.kernel.errors import Invalid, NotFound, StudioError
+from studio.kernel.pages import say, status_of
+from studio.kernel.permissions import Role, at_least
+from workspaces import services
+from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
+from workspaces.selectors import project_by, require_role, workspace_visible_to
+from workspaces.storage import goes_at, kept_of, kept_until, storage_of
+from workspaces.storage_api import sent
+
+LIMITS = ("retention_days", "quota_mb")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutView:
+    """A checkout on the page."""
+
+    row: Workspace
+    goes_at: datetime | None
+
+    @property
+    def look(self) -> tuple[str, str]:
+        """Its state in words, and the tone."""
+        if self.row.trouble or self.row.state == WorkspaceState.FAILED:
+            return ("damaged" if self.row.trouble else "not made"), "red"
+        if self.row.state == WorkspaceState.REMOVING:
+            return ("waits to be removed" if self.row.error else "being removed"), "amber"
+        if self.row.state == WorkspaceState.CREATING:
+            return "being made", "accent"
+        return ("finished", "grey") if self.row.finished_at else ("in work", "green")
+
+    @property
+    def unmerged(self) -> str:
+        """What is in it and nowhere else, in words; empty when that is nothing, or not known yet."""
+        parts = []
+        if self.row.ahead:
+            parts.append(f"{self.row.ahead} commit{'s' if self.row.ahead != 1 else ''}")
+        if self.row.uncommitted:
+            parts.append(f"{self.row.uncommitted} uncommitted file{'s' if self.row.uncommitted != 1 else ''}")
+        return ", ".join(parts)
+
+
+@require_http_methods(["GET", "POST"])
+def storage(request: HttpRequest, key: str) -> HttpResponse:
+    """The page; a POST changes the project's limits, which only an owner may."""
+    project = project_by(key)
+    role = require_role(request.user, project, Role.VIEWER)
+    wrong: dict[str, Any] = {}
+    if request.method == "POST":
+        try:
+            services.update_project(actor=request.user, project=project, **_limits(request))
+        except StudioError as error:
+            wrong = {"message": error.message, "status": status_of(error)}
+        else:
+            messages.success(request, "Saved.")
+            return redirect("project-storage", key=project.key)
+    found = storage_of(project)
+    services.mark_seen(kept_of(project))
+    values = {name: getattr(project, name) for name in LIMITS}
+    context = {
+        "project": project,
+        "storage": found,
+        "used_share": _share(found.stored.bytes, found.stored.quota_bytes),
+        "checkouts": [CheckoutView(row, goes_at(row)) for row in found.workspaces],
+        "kept": [(row, kept_until(row)) for row in found.kept],
+        "values": {name: request.POST.get(name, "") for name in LIMITS} if wrong else values,
+        "wrong": wrong,
+        "may_hold": at_least(role, Role.REVIEWER),
+        "may_work": at_least(role, Role.MAINTAINER),
+        "may_configure": role == Role.OWNER,
+    }
+    return render(request, "workspaces/storage.html", context, status=wrong.get("status", 200))
+
+
+def _share(used: int, quota: int | None) -> int | None:
+    return min(100, used * 100 // quota) if quota else None
+
+
+def _limits(request: HttpRequest) -> dict[str, int | None]:
+    posted = {name: request.POST.get(name, "").strip() for name in LIMITS}
+    for name, value in posted.items():
+        if value and not (value.isdecimal() and len(value) <= 10):
+            raise Invalid("Days and megabytes are whole numbers; empty means without a limit.", detail={"field": name})
+    return {name: int(value) if value else None for name, value in posted.items()}
+
+
+@require_POST
+def relocate(request: HttpRequest, key: str) -> HttpResponse:
+    """Name the new place of a repository that was moved."""
+    project = project_by(key)
+    require_role(request.user, project, Role.VIEWER)
+    try:
+        services.relocate_project(actor=request.user, project=project, path=request.POST.get("path", ""))
+    except StudioError as error:
+        say(request, error)
+    else:
+        messages.success(request, "The repository is found again. What waited for it goes on.")
+    return redirect("project-storage", key=project.key)
+
+
+def _hold(request: HttpRequest, workspace: Workspace) -> str:
+    services.hold_workspace(actor=request.user, workspace=workspace, keep=True)
+    return f"The checkout of {workspace.label} stays until you say otherwise."
+
+
+def _free(request: HttpRequest, workspace: Workspace) -> str:
+    services.hold_workspace(actor=request.user, workspace=workspace, keep=False)
+    return f"The checkout of {workspace.label} goes when its days are over."
+
+
+def _remove(request: HttpRequest, workspace: Workspace) -> str:
+    services.discard_workspace(actor=request.user, workspace=workspace)
+    return f"The checkout of {workspace.label} is being removed. What is not merged is kept."
+
+
+def _repair(request: HttpRequest, workspace: Workspace) -> str:
+    return " ".join(services.repair_workspace(actor=request.user, workspace=workspace))
+
+
+WORKSPACE_ACTIONS: dict[str, Callable[[HttpRequest, Workspace], str]] = {
+    "keep": _hold,
+    "free": _free,
+    "remove": _remove,
+    "repair": _repair,
+}
+
+
+@require_POST
+def workspace_do(request: HttpRequest, workspace_id: uuid.UUID, action: str) -> HttpResponse:
+    """Do something with a checkout and say how it went, on the page that it came from."""
+    workspace = workspace_visible_to(request.user, workspace_id)
+    if action not in WORKSPACE_ACTIONS:
+        raise NotFound("There is no such action.")
+    return _done(request, workspace.project, lambda: WORKSPACE_ACTIONS[action](request, workspace))
+
+
+def _keep_kept(request: HttpRequest, kept: KeptWork) -> str:
+    services.hold_kept(actor=request.user, kept=kept, keep=True)
+    return f"What was kept of {kept.label} stays until you say otherwise."
+
+
+def _free_kept(request: HttpRequest, kept: KeptWork) -> str:
+    services.hold_kept(actor=request.user, kept=kept, keep=False)
+    return f"What was kept of {kept.label} goes when its time is over."
+
+
+def _restore(request: HttpRequest, kept: KeptWork) -> str:
+    row = services.restore_kept(actor=request.user, kept=kept)
+    return f"A checkout is being made on the branch {row.branch}."
+
+
+def _delete(request: HttpRequest, kept: KeptWork) -> str:
+    services.delete_kept(actor=request.user, kept=kept)
+    return f"What was kept of {kept.label} is deleted."
+
+
+KEPT_ACTIONS: dict[str, Callable[[HttpRequest, KeptWork], str]] = {
+    "keep": _keep_kept,
+    "free": _free_kept,
+    "restore": _restore,
+    "delete": _delete,
+}
+
+
+@require_POST
+def kept_do(request: HttpRequest, kept_id: uuid.UUID, action: str) -> HttpResponse:
+    """Do something with kept work and say how it went."""
+    kept = services.find_kept(request.user, kept_id)
+    if action not in KEPT_ACTIONS or kept.project is None:
+        raise NotFound("There is no such action.")
+    return _done(request, kept.project, lambda: KEPT_ACTIONS[action](request, kept))
+
+
+def _done(request: HttpRequest, project: Project, do: Callable[[], str]) -> HttpResponse:
+    try:
+        messages.success(request, do())
+    except StudioError as error:
+        say(request, error)
+    back = request.POST.get("back", "")
+    if back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+        return redirect(back)
+    return redirect("project-storage", key=project.key)
+
+
+@require_GET
+def kept_file(request: HttpRequest, kept_id: uuid.UUID, form: str) -> StreamingHttpResponse:
+    """Download the patch or the bundle."""
+    return sent(services.open_kept(services.find_kept(request.user, kept_id), form))
