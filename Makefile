@@ -73,6 +73,10 @@ bench: setup-dev  ## what the studio costs on top of the agent; ARGS="--pairs 20
 crash: setup-dev  ## kill, stop and cut everything at every named moment of a turn; ARGS="--seeds 1 --points dispatch"
 	@$(BIN)/python -m tests.crash.run $(ARGS)
 
+.PHONY: faults
+faults: setup-dev  ## make bad input and faults in real repositories, and the table of outcomes; ARGS="--faults full hangs"
+	@$(BIN)/python -m tests.faults.run $(ARGS)
+
 .PHONY: screenshots
 screenshots: setup-dev  ## make the README's pictures anew, from the browser test
 	STUDIO_PICTURES=docs/images $(BIN)/pytest -q tests/e2e/test_browser.py -k sample_task

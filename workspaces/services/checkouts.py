@@ -23,6 +23,7 @@ from workspaces import diff as diffs
 from workspaces.diff import Diff
 from workspaces.locks import Busy, held
 from workspaces.models import KeptWork, MergeAttempt, MergeKind, MergeState, Project, Workspace, WorkspaceState
+from workspaces.remedies import in_words
 from workspaces.services.ownership import leave_note, require_own
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs, readable
@@ -67,7 +68,7 @@ def ensure_workspace(*, project: Project, label: str, workspace_id: uuid.UUID | 
     except (Busy, Away):
         raise
     except (Upstream, OSError) as error:
-        failure = error if isinstance(error, Upstream) else Upstream(f"{error.strerror}: {error.filename}")
+        failure = error if isinstance(error, Upstream) else in_words(error)
         Workspace.objects.filter(pk=wanted, state=WorkspaceState.CREATING).update(
             state=WorkspaceState.FAILED, error=cut(clean(failure.message), ERROR_LIMIT)
         )
@@ -152,14 +153,14 @@ def _make(row: Workspace) -> None:
     vcs, repository, path = vcs_named(row.project.vcs), Path(row.project.path), checkout_path(row)
     if row.state == WorkspaceState.READY and path.exists() and not _may_be_made(vcs, repository, path):
         raise Upstream(f"{readable(path)} no longer belongs to its repository. Move it away, then try again.")
-    if row.state != WorkspaceState.READY:
-        require_own(row, path)
-        leave_note(row, path)
+    require_own(row, path)
+    leave_note(row, path)
     if row.state == WorkspaceState.FAILED:
         Workspace.objects.filter(pk=row.pk, state=WorkspaceState.FAILED).update(state=WorkspaceState.CREATING, error="")
     if row.restores is not None and row.restores.bundle and vcs.tip(repository, row.branch) is None:
         vcs.bring_back(repository, Path(row.restores.bundle))
     vcs.create_checkout(repository, path, row.branch, row.start_commit or row.base_commit)
+    leave_note(row, path)
     Workspace.objects.filter(pk=row.pk, state__in=[WorkspaceState.CREATING, WorkspaceState.READY]).update(
         state=WorkspaceState.READY, error=""
     )

@@ -15,6 +15,7 @@ from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
 from workspaces.disk import Size, measure
 from workspaces.models import Workspace, WorkspaceState
+from workspaces.remedies import in_words
 from workspaces.services.checkouts import ERROR_LIMIT, Away, checkout_path, require_repository
 from workspaces.services.retention import tell
 from workspaces.vcs import vcs_named
@@ -79,8 +80,8 @@ def damage_of(row: Workspace) -> str:
     except Away as away:
         return away.message
     except (Upstream, OSError) as error:
-        said = error.message if isinstance(error, Upstream) else f"{error.strerror}: {error.filename}"
-        return cut(clean(said), ERROR_LIMIT)
+        failure = error if isinstance(error, Upstream) else in_words(error)
+        return cut(clean(failure.message), ERROR_LIMIT)
 
 
 def _damage(row: Workspace) -> str:

@@ -38,18 +38,21 @@ def note_of(checkout: Path) -> Path:
 
 
 def leave_note(row: Workspace, checkout: Path) -> None:
-    """Write down that the folder at `checkout` is this row's, before it is made. Again it changes nothing."""
+    """Write down that the folder at `checkout` is this row's: before it is made, and again once it is there. Idempotent."""
     if not row.marker:
         row.marker = secrets.token_hex(16)
         Workspace.objects.filter(pk=row.pk, marker="").update(marker=row.marker)
         row.refresh_from_db(fields=["marker"])
-    note = note_of(checkout)
-    if _read(note) == _said(row):
+    note, wanted = note_of(checkout), {**_said(row), "folder": _identity(checkout)}
+    if _read(note) == wanted:
         return
     note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = note.with_name(f"{note.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(_said(row)))
-    scratch.replace(note)
+    try:
+        scratch.write_text(json.dumps(wanted))
+        scratch.replace(note)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def forget_note(checkout: Path) -> None:
@@ -59,12 +62,35 @@ def forget_note(checkout: Path) -> None:
 
 def require_own(row: Workspace, checkout: Path) -> None:
     """Raise Upstream unless the folder at `checkout` is this row's. A row from before there were notes has none to match."""
-    if row.marker and os.path.lexists(checkout) and _read(note_of(checkout)) != _said(row):
-        raise Upstream(
-            f"{readable(checkout)} is not the folder that the studio made for {row.label}: the note beside it "
-            f"({note_of(checkout).name}) is missing or names another one. Nothing was deleted. Look at the folder, then delete "
-            "or move it by hand; the checkout counts as removed after that."
-        )
+    if not row.marker or not os.path.lexists(checkout):
+        return
+    note = _read(note_of(checkout))
+    if {name: note.get(name) for name in _said(row)} != _said(row):
+        wrong = f"the note beside it ({note_of(checkout).name}) is missing or names another one"
+    elif _was_replaced(note, checkout):
+        wrong = "it is another folder than the one that was made, and has no link to a repository"
+    else:
+        return
+    raise Upstream(
+        f"{readable(checkout)} is not the folder that the studio made for {row.label}: {wrong}. Nothing was deleted. Look at "
+        "it, then move it away or delete it by hand; after that the studio goes on by itself."
+    )
+
+
+def _was_replaced(note: dict[str, object], checkout: Path) -> bool:
+    """Whether somebody put another folder in the place. A copy of the whole data folder is not that: it kept its links."""
+    known = note.get("folder")
+    linked = any(os.path.lexists(checkout / link) for link in (".git", ".jj"))
+    return bool(known) and known != _identity(checkout) and not linked
+
+
+def _identity(folder: Path) -> str:
+    """What tells a folder from another one at the same place; empty when there is none."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def require_unused(checkout: Path) -> None:
@@ -83,17 +109,18 @@ def _said(row: Workspace) -> dict[str, str]:
     return {"workspace": str(row.pk), "marker": row.marker}
 
 
-def _read(note: Path) -> object:
-    """What a note says; None for one that cannot be read. A symbolic link is no note."""
+def _read(note: Path) -> dict[str, object]:
+    """What a note says; nothing for one that cannot be read. A symbolic link is no note."""
     try:
         descriptor = os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return None
+        return {}
     with os.fdopen(descriptor, "rb") as handle:
         try:
-            return json.loads(handle.read(NOTE_LIMIT))
+            said = json.loads(handle.read(NOTE_LIMIT))
         except (ValueError, OSError):
-            return None
+            return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _processes_in(checkout: Path) -> Iterator[str]:

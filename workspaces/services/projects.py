@@ -19,7 +19,7 @@ from workspaces.selectors import require_role
 from workspaces.services.removal import remove_workspace
 from workspaces.signals import removing_project
 from workspaces.vcs import detect, vcs_named
-from workspaces.vcs.base import Repository, readable
+from workspaces.vcs.base import Repository, Vcs, readable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -53,8 +53,26 @@ def register_project(
             "branch_invalid", f"The name of the branch that {root} is on cannot be stored; rename the branch."
         )
     chosen = _checked_name(name) if name and name.strip() else clean(root.name)[:NAME_LENGTH] or "Repository"
+    _require_new(vcs, found)
     chosen_key = _checked_key(key) if key and key.strip() else None
     return create_project(actor=actor, found=found, name=chosen, key=chosen_key, vcs=vcs.name)
+
+
+def _require_new(vcs: Vcs, found: Repository) -> None:
+    """Raise Conflict when `found` is another checkout of a repository that is registered already."""
+    store = vcs.store(found.root)
+    for project in Project.objects.filter(vcs=vcs.name).exclude(path=str(found.root)):
+        try:
+            same = vcs.store(Path(project.path)) == store
+        except Upstream:
+            continue  # it is away: it cannot be this one
+        if same:
+            raise Conflict(
+                f"{readable(found.root)} is a linked checkout of the repository of {project.name} ({readable(project.path)}), "
+                "which is registered already. Use that project; its settings choose the target branch.",
+                code="already_registered",
+                detail={"field": "path"},
+            )
 
 
 def checkout_note(project: Project) -> str:

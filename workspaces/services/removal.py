@@ -19,6 +19,7 @@ from workspaces.commands.ending import end_in_workspace
 from workspaces.commands.keep import forget_outputs
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeKind, MergeState, Workspace, WorkspaceState
+from workspaces.remedies import in_words
 from workspaces.services.checkouts import (
     AGENT_EMAIL,
     ERROR_LIMIT,
@@ -68,7 +69,7 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     except Busy:
         return
     except (Upstream, OSError) as error:
-        said = error.message if isinstance(error, Upstream) else f"{error.strerror}: {clean(error.filename)}"
+        said = (error if isinstance(error, Upstream) else in_words(error)).message
         log.warning("workspace_not_removed", workspace=str(row.pk), error=said)
         wait = IN_USE_SECONDS if isinstance(error, InUse) else RETRY_SECONDS
         Workspace.objects.filter(pk=row.pk).update(error=cut(clean(said), ERROR_LIMIT), lease_until=later(wait))

@@ -52,9 +52,10 @@ def mend(row: Workspace) -> list[str]:
     path = checkout_path(row)
     with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
         require_own(row, path)
-        leave_note(row, path)
         vcs, repository = vcs_named(row.project.vcs), Path(row.project.path)
-        return vcs.repair(repository, path, row.branch, row.head_commit or row.base_commit)
+        done = vcs.repair(repository, path, row.branch, row.head_commit or row.base_commit)
+        leave_note(row, path)
+    return done
 
 
 def relocate_project(*, actor: Person, project: Project, path: str) -> Project:

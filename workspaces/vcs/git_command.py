@@ -10,6 +10,7 @@ from pathlib import Path
 
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
+from workspaces.remedies import remedy_for
 from workspaces.vcs.base import VcsError
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
@@ -52,7 +53,9 @@ class GitError(VcsError):
     code = "git_failed"
 
     def __init__(self, message: str, *, said: str = "", transient: bool = False) -> None:
-        super().__init__(message, transient=transient or LOCKED.search(said) is not None)
+        remedy = remedy_for(said)
+        passes = LOCKED.search(said) is not None if remedy is None else remedy.passes
+        super().__init__(message, transient=transient or passes)
         self.said = said
 
 
@@ -96,7 +99,7 @@ def git(
         raise GitError(f"git {arguments[0]} wrote more than {max_output} bytes.")
     if done.code not in ok and not (done.truncated and stop_at_limit):
         said = cut(clean(done.stderr.decode("utf-8", "replace")).strip(), SAID_LIMIT)
-        raise GitError(f"git {arguments[0]} failed: {said or f'exit status {done.code}'}", said=said)
+        raise GitError(_in_words(arguments[0], said or f"exit status {done.code}"), said=said)
     return done
 
 
@@ -111,6 +114,13 @@ def configured(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     keys = {f"GIT_CONFIG_KEY_{index}": key for index, (key, _) in enumerate(pairs)}
     values = {f"GIT_CONFIG_VALUE_{index}": value for index, (_, value) in enumerate(pairs)}
     return {"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values}
+
+
+def _in_words(command: str, said: str) -> str:
+    """git's own words as a sentence, and what can be done about it where that is known."""
+    remedy = remedy_for(said)
+    words = f"git {command} failed: {said}" + ("" if said[-1] in ".!?" else ".")
+    return f"{words} {remedy.words}" if remedy else words
 
 
 def line(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

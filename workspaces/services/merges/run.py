@@ -21,6 +21,7 @@ from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeKind, MergeState
+from workspaces.remedies import in_words
 from workspaces.services.checkouts import ERROR_LIMIT, require_repository
 from workspaces.services.merges.compute import REFUSED, Settlement, compute, restore
 from workspaces.services.merges.request import ACTIVE
@@ -57,7 +58,7 @@ def run_merge(attempt_id: uuid.UUID | str) -> None:
     except Upstream as error:
         _postpone(attempt, error)
     except OSError as error:
-        _postpone(attempt, Upstream(f"{error.strerror}: {error.filename}", transient=True))
+        _postpone(attempt, in_words(error))
 
 
 def _run_locked(attempt: MergeAttempt) -> None:
