@@ -166,7 +166,7 @@ def test_finished_task__takes_its_commands_along(own):
     own.post(f"/tasks/{key}/complete", {"how": "squash"})
     own.wait_status(key, "done")
     command = until(own, workspace, "cancelled")
-    assert command["note"] == "Its checkout was removed."
+    assert command["note"] == "Its task was finished."
     assert leftovers.find_commands(own.data) == []
 
 

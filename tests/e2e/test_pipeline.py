@@ -37,7 +37,10 @@ def test_story__from_a_sentence_to_a_merged_commit(studio, project):
     assert (folder / "result.txt").read_text() == "done\n"  # the person's clean checkout shows it
     assert git(folder, "status", "--porcelain") == ""
     assert len(commits(folder, "trunk")) == 2
-    studio.wait(key, lambda _: git(folder, "worktree", "list").count("\n") == 1)  # cleaned up
+    workspace = studio.get(f"/tasks/{key}")["workspace"]
+    assert git(folder, "worktree", "list").count("\n") == 2  # it stays for the project's days
+    studio.post(f"/workspaces/{workspace}/remove", status=202)
+    studio.wait(key, lambda _: git(folder, "worktree", "list").count("\n") == 1)
     phases = [run["phase"] for run in studio.get(f"/tasks/{key}/runs")["results"]]
     assert phases == ["planning", "implementation", "review"]
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workspaces', '0002_background_commands'),
+        ('workspaces', '0003_merge_kinds'),
     ]
 
     operations = [
