@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.faults.catalogue import fault
@@ -141,7 +142,7 @@ def registered_twice(scene: Scene) -> str:
     git(scene.repository, "worktree", "add", "-q", "-b", "side", str(linked))
     scene.watch()
     for path in (scene.repository, link, linked):
-        error = scene.refused(lambda path=path: scene.register(path, key="TWICE"))
+        error = scene.refused(partial(scene.register, path, key="TWICE"))
         scene.require(error.status == 409, f"{path} is refused as {error.code}")
     return "All three are refused with the project that has it."
 

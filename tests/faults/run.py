@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Collector:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One test's report."""
-        found = dict(report.user_properties)
+        found: dict[str, Any] = dict(report.user_properties)
         if report.when == "call" and "fault" in found:
             problem = str(found.get("problem", "")) if report.passed else _reason(report, str(found.get("problem", "")))
             self.outcomes.append(
