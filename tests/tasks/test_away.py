@@ -1,0 +1,109 @@
+"""A repository that vanishes: tasks wait with a sentence, however long, and go on by themselves when it is back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sessions_app.models import TurnState
+from studio.kernel.errors import Conflict
+from tasks.choices import Phase, RunPhaseState, Status
+from tasks.models import PhaseRun
+from tasks.services.advance import advance_turn
+from tasks.services.prepare import prepare_run
+from tasks.services.schedule import schedule
+from tasks.services.starting import start_from
+from tasks.services.sweep import sweep
+from tests.factories import settle_turn
+from workspaces.models import Workspace
+from workspaces.services import remove_workspace, request_removal
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def away(pipeline):
+    """Takes the repository away, and gives what brings it back."""
+    repository = Path(pipeline.task.project.path)
+    elsewhere = repository.with_name(f"{repository.name}-away")
+
+    def take():
+        repository.rename(elsewhere)
+
+        def bring():
+            elsewhere.rename(repository)
+            PhaseRun.objects.update(next_try_at=None)  # the time has passed
+
+        return bring
+
+    return take
+
+
+def test_start__waits_and_goes_on(pipeline, away):
+    pipeline.act("start")
+    back = away()
+    schedule()
+    for _ in range(6):  # more often than a step may fail
+        prepare_run(pipeline.run().pk)
+        PhaseRun.objects.update(next_try_at=None)
+    run = pipeline.run()
+    assert (run.state, run.failures) == (RunPhaseState.PREPARING, 0)
+    assert "is not there" in run.note
+    assert "goes on by itself" in run.note
+    back()
+    prepare_run(run.pk)
+    assert (pipeline.run().state, pipeline.run().note) == (RunPhaseState.RUNNING, "")
+
+
+def test_end_of_a_turn__waits_with_the_work_and_goes_on(pipeline, away):
+    run = pipeline.to(Phase.IMPLEMENTATION)
+    pipeline.write("goodbye.py", "print('bye')\n")
+    back = away()
+    settle_turn(run.turn)
+    for _ in range(6):
+        advance_turn(run.turn.pk)
+        PhaseRun.objects.update(next_try_at=None)
+    run.refresh_from_db()
+    assert (run.state, pipeline.fresh().status, "is not there" in run.note) == ("finishing", Status.IN_PROGRESS, True)
+    back()
+    advance_turn(run.turn.pk)
+    assert pipeline.fresh().status == Status.AI_REVIEW
+
+
+def test_removal__waits_for_an_agent_at_work(pipeline):
+    run = pipeline.to(Phase.IMPLEMENTATION)
+    type(run.turn).objects.filter(pk=run.turn.pk).update(state=TurnState.RUNNING)
+    workspace = run.session.workspace
+    request_removal(workspace)
+    remove_workspace(workspace.pk)
+    workspace.refresh_from_db()
+    assert (workspace.state, "An agent is still at work" in workspace.error) == ("removing", True)
+    assert Path(workspace.path).is_dir()
+    settle_turn(run.turn)
+    remove_workspace(workspace.pk)
+    workspace.refresh_from_db()
+    assert workspace.state == "removed"
+
+
+def test_finished__a_checkout_from_before_days_were_counted(pipeline):
+    pipeline.to(Phase.IMPLEMENTATION)
+    pipeline.act("cancel")
+    Workspace.objects.update(finished_at=None)
+    sweep()
+    assert Workspace.objects.get().finished_at is not None
+
+
+def test_start_from__not_once_it_has_started(pipeline, owner):
+    pipeline.act("start")
+    with pytest.raises(Conflict, match="has started"):
+        start_from(actor=owner, task_ref=pipeline.task, branch="main")
+
+
+def test_reopen__a_checkout_that_a_person_keeps_stays(pipeline):
+    pipeline.to(Phase.IMPLEMENTATION)
+    pipeline.act("cancel")
+    Workspace.objects.update(keep=True)
+    task = pipeline.act("reopen")
+    assert task.workspace is None
+    assert Workspace.objects.get().state == "ready"
