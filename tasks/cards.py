@@ -59,6 +59,7 @@ AT_WORK: dict[str, str] = {
     Phase.REVIEW: "Reviewing",
     Phase.FIX: "Fixing",
 }
+SETTING_UP = "The setup script runs."  # the reason of a task whose run waits for its checkout's setup
 WAITS_FOR: dict[str, str] = {
     Needs.PLAN_APPROVAL: "Approve plan",
     Needs.REVIEW: "Review change",
@@ -236,7 +237,7 @@ def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     elif task.reason and run.state == RunPhaseState.RUNNING:
         return Mark("grey", "clock", cut(task.reason, REASON_SHOWN), title=text)
     elif run.state == RunPhaseState.PREPARING:
-        text = "Preparing the checkout"
+        text = "Setting up the checkout" if task.reason == SETTING_UP else "Preparing the checkout"
     since = run.started_at or run.created_at
     return Mark("accent", "spin", text, title=f"Round {run.round}", since=int(since.timestamp()))
 

@@ -171,6 +171,11 @@ ERRORS: dict[str, ErrorText] = {
     "workspace_failed": ErrorText(
         "The workspace could not be prepared.", "Read the message, repair the repository, then press Retry."
     ),
+    "setup_failed": ErrorText(
+        "The checkout could not be set up.",
+        "Read the setup's output under Commands, repair the script or the project's settings under Setup, then press Retry: the "
+        "setup runs again.",
+    ),
     "commit_failed": ErrorText(
         "What the agent left could not be committed.",
         "Read the message; the files are in the workspace. Then press Retry.",

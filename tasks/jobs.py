@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from studio.queue import Names
-from tasks.services import advance, card_refresh, prepare
+from tasks.services import advance, card_refresh, prepare, setup
 from tasks.services import schedule as scheduling
 from tasks.services import sweep as sweeping
 
@@ -20,6 +20,12 @@ def schedule() -> None:
 def prepare_run(run_id: str) -> None:
     """Give a run its workspace and admit its turn."""
     prepare.prepare_run(run_id)
+
+
+@shared_task(name=Names.CONTINUE_RUN)
+def continue_run(workspace_id: str) -> None:
+    """Go on with the run that waited for the setup of its workspace."""
+    setup.continue_run(workspace_id)
 
 
 @shared_task(name=Names.ADVANCE_TURN)

@@ -11,8 +11,8 @@ from studio.kernel.errors import Conflict
 from studio.queue import Names, enqueue
 from tasks.choices import ACTIVE_RUN_STATES, RunState, Status
 from tasks.models import PhaseRun, Task
-from workspaces.models import Project
-from workspaces.signals import merge_settled, removing_project
+from workspaces.models import Command, CommandKind, Project
+from workspaces.signals import command_settled, merge_settled, removing_project
 
 
 def on_turn_settled(*, turn: Turn, **_: Any) -> None:
@@ -36,6 +36,12 @@ def on_merge_settled(*, attempt_id: uuid.UUID | str, **_: Any) -> None:
     enqueue(Names.ADVANCE_MERGE, attempt_id)
 
 
+def on_command_settled(*, command: Command, **_: Any) -> None:
+    """A setup has ended: the run that waits for it may go on."""
+    if command.kind == CommandKind.SETUP:
+        enqueue(Names.CONTINUE_RUN, command.workspace_id)
+
+
 def on_removing_project(*, project: Project, **_: Any) -> None:
     """A project is not removed under an agent or a merge."""
     busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
@@ -51,4 +57,5 @@ def connect() -> None:
     ask_opened.connect(on_ask_changed, dispatch_uid="tasks.ask_opened")
     ask_closed.connect(on_ask_changed, dispatch_uid="tasks.ask_closed")
     merge_settled.connect(on_merge_settled, dispatch_uid="tasks.merge_settled")
+    command_settled.connect(on_command_settled, dispatch_uid="tasks.command_settled")
     removing_project.connect(on_removing_project, dispatch_uid="tasks.removing_project")

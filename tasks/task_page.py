@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sessions_app.models import AgentSession
 from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
-from tasks.cards import AT_WORK
+from tasks.cards import AT_WORK, SETTING_UP
 from tasks.choices import (
     ACTIVE_RUN_STATES,
     BOARD_COLUMNS,
@@ -236,7 +236,8 @@ def _running(task: Task, run: PhaseRun | None) -> Now:
         text = "What the agent has done so far is kept."
         return Now("stopping", "accent", "spin", "Stopping", text, since=since)
     if run.state == RunPhaseState.PREPARING:
-        return Now("running", "accent", "spin", "The checkout is being prepared", run.note, since=since)
+        title = "The checkout is being set up" if task.reason == SETTING_UP else "The checkout is being prepared"
+        return Now("running", "accent", "spin", title, run.note, since=since)
     if run.state == RunPhaseState.FINISHING:
         return Now("running", "accent", "spin", "The agent has ended; its work is being read", run.note, since=since)
     if task.reason:

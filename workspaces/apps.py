@@ -10,7 +10,9 @@ class WorkspacesConfig(AppConfig):
         from studio import topics
         from workspaces.commands import selectors
         from workspaces.selectors import workspaces_visible_to
+        from workspaces.setup import receivers
 
+        receivers.connect()
         topics.register(
             "command",
             topics.TopicKind(

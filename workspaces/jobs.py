@@ -7,6 +7,8 @@ from celery import shared_task
 from studio.queue import Names
 from workspaces import services
 from workspaces.commands import ending, launch
+from workspaces.setup import servers
+from workspaces.setup import services as setups
 
 
 @shared_task(name=Names.MERGE)
@@ -43,6 +45,18 @@ def start_command(command_id: str) -> None:
 def end_command(command_id: str) -> None:
     """End a command in the background."""
     ending.end(command_id)
+
+
+@shared_task(name=Names.RUN_SETUP)
+def run_setup(workspace_id: str) -> None:
+    """Run the setup of a checkout that somebody has asked for again."""
+    setups.run_asked(workspace_id)
+
+
+@shared_task(name=Names.ADVANCE_SERVER)
+def advance_server(workspace_id: str) -> None:
+    """Bring a dev server towards what is wanted, and look how it is."""
+    servers.advance_server(workspace_id)
 
 
 @shared_task(name=Names.SWEEP_WORKSPACES)

@@ -1,4 +1,4 @@
-"""Keeps one ServerBridge running per enabled server, and follows the commands that run in the background."""
+"""Keeps one ServerBridge running per enabled server, and follows commands in the background and dev servers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from agents.models import AgentServer
 from sessions_app.bridge.server import ServerBridge
 from studio.kernel import checkpoints
 from workspaces.commands.watch import follow as watch_commands
+from workspaces.setup.servers import follow as watch_servers
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ def run(stop: threading.Event) -> None:
     """Follow every enabled server until `stop` is set; servers that appear later are followed too."""
     followers: dict[uuid.UUID, threading.Thread] = {}
     threading.Thread(target=watch_commands, args=[stop], name="commands", daemon=True).start()
+    threading.Thread(target=watch_servers, args=[stop], name="dev-servers", daemon=True).start()
     threading.Thread(target=checkpoints.keep, args=[stop], name="checkpoints", daemon=True).start()
     while not stop.is_set():
         try:

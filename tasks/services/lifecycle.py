@@ -23,6 +23,7 @@ from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed,
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
 from workspaces.selectors import require_role, role_in
 from workspaces.services import check_target, let_go, release_workspace
+from workspaces.setup import servers
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -193,6 +194,8 @@ def _resume(task: Task, request: Request) -> None:
 
 def _cancel(task: Task, request: Request) -> None:
     supersede_run(task)
+    if task.workspace is not None:
+        servers.let_go(task.workspace, f"{task.key} was cancelled.")
     move(task.pk, "cancel", card=Card(reason=request.reason), actor=request.actor, reason=request.reason)
     if task.workspace is not None:
         release_workspace(task.workspace)

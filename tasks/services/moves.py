@@ -18,6 +18,7 @@ from studio.kernel.text import clean, cut
 from tasks.actions import possible_for
 from tasks.choices import Needs, RunState, Status
 from tasks.models import PhaseRun, Task, TaskHistory
+from workspaces.setup.servers import want_at_review
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
@@ -88,6 +89,8 @@ def move(
             raise not_allowed(task, ACTION_NAMES.get(transition, transition)) from error
         action = ACTION_NAMES.get(transition, transition)
         record(task, action, source=source, actor=actor, reason=reason, run=run)
+        if task.status == Status.REVIEW and task.workspace is not None:
+            want_at_review(task.workspace)
         outbox.publish(
             task.project_id,
             f"task:{task.pk}",

@@ -23,6 +23,7 @@ from tasks.models import Finding, PhaseRun, Task
 from tasks.services.moves import RUNNING, lock, show
 from tasks.services.results import review_of
 from tasks.services.runs import requeue_run
+from tasks.services.setup import is_set_up
 from tasks.services.steps import failing_as, wait, work_on
 from workspaces.models import Workspace
 from workspaces.services import (
@@ -76,6 +77,8 @@ def _prepare(run: PhaseRun, epoch: int) -> None:
     reach("prepare.workspace_made")
     if Turn.objects.filter(session__workspace=workspace).exclude(state=TurnState.SETTLED).exists():
         wait(run, epoch, BUSY_SECONDS, "Waiting: the last turn in this workspace is still ending.")
+        return
+    if not is_set_up(run, epoch, workspace):
         return
     renew(PhaseRun, run.pk, epoch, seconds=LEASE_SECONDS)
     with failing_as("model_not_found"):

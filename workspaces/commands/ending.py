@@ -16,7 +16,7 @@ from workspaces.commands.files import MARK, CommandFolder
 from workspaces.commands.places import folder_of, own_host
 from workspaces.commands.services import ACTIVE, Ending, request_end, settle_command
 from workspaces.commands.settling import look, settle_by
-from workspaces.models import Command, CommandState, Workspace
+from workspaces.models import Command, CommandKind, CommandState, Workspace
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +97,8 @@ def end_leftovers(folder: CommandFolder) -> int:
 
 
 def end_in_workspace(workspace: Workspace, note: str) -> None:
-    """End every command of a workspace and wait for it, so that its folder can be removed. Idempotent."""
-    active = workspace.commands.filter(state__in=ACTIVE)
+    """End every command of a workspace but its clean-up, and wait for it, so that its folder can be removed. Idempotent."""
+    active = workspace.commands.filter(state__in=ACTIVE).exclude(kind=CommandKind.CLEANUP)
     for row in active:
         request_end(row.pk, note)
         end(row.pk)

@@ -11,7 +11,7 @@ from django.conf import settings
 from workspaces.commands.files import ACTIVE as MARKERS
 from workspaces.commands.files import FOLDER, command_folder
 from workspaces.commands.services import ACTIVE
-from workspaces.models import Command, Workspace
+from workspaces.models import Command, CommandKind, Workspace
 
 EVERY_SECONDS = 600.0
 OUTPUTS = 300  # outputs that are kept, the newest; each is at most one megabyte
@@ -40,16 +40,20 @@ def prune() -> int:
 
 
 def prune_workspace(workspace: Workspace) -> None:
-    """Delete the oldest commands of a workspace, rows and all."""
+    """Delete the oldest commands of a workspace, of each kind, rows and all."""
     ended = workspace.commands.exclude(state__in=ACTIVE).order_by("-created_at")
-    oldest = list(ended.values_list("pk", flat=True)[PER_WORKSPACE:])
+    oldest = [pk for kind in CommandKind for pk in ended.filter(kind=kind).values_list("pk", flat=True)[PER_WORKSPACE:]]
     forget(oldest)
     Command.objects.filter(pk__in=oldest).delete()
 
 
 def forget_outputs(workspace: Workspace) -> None:
-    """Delete the outputs of a workspace's commands, as when its checkout goes. The rows stay. Idempotent."""
-    forget(list(workspace.commands.exclude(state__in=ACTIVE).filter(output_gone=False).values_list("pk", flat=True)))
+    """Delete the outputs of a workspace's commands, as when its checkout goes. The rows stay. Idempotent.
+
+    What its clean-up script wrote is kept: that is the time when somebody wants to read it.
+    """
+    ended = workspace.commands.exclude(state__in=ACTIVE).exclude(kind=CommandKind.CLEANUP)
+    forget(list(ended.filter(output_gone=False).values_list("pk", flat=True)))
 
 
 def forget(command_ids: list[uuid.UUID]) -> None:

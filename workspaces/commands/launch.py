@@ -21,19 +21,23 @@ import structlog
 from studio.env import BASE_DIR
 from studio.kernel.clock import now
 from studio.kernel.environment import PERSONAL
-from studio.kernel.errors import Upstream
+from studio.kernel.errors import StudioError, Upstream
 from studio.kernel.faultpoints import reach
 from workspaces.commands import keep
 from workspaces.commands.files import MARK, CommandFolder, write_json
 from workspaces.commands.places import folder_of, own_host
 from workspaces.commands.services import ACTIVE, Ending, note_running, settle_command
 from workspaces.commands.settling import look
-from workspaces.models import Command, CommandState, WorkspaceState
+from workspaces.models import Command, CommandKind, CommandState, WorkspaceState
 from workspaces.services.checkouts import checkout_path
+from workspaces.setup.effective import setup_of
+from workspaces.setup.environment import variables
 
 log = structlog.get_logger(__name__)
 
 INHERITED = (*PERSONAL, "XDG_CONFIG_HOME", "LD_LIBRARY_PATH")
+# A setup that goes on after a step has failed leaves a checkout that is half ready and looks whole.
+FLAGS: dict[str, tuple[str, ...]] = {CommandKind.SETUP: ("-e", "-o", "pipefail")}
 START_SECONDS = 20.0  # for a wrapper to say that it runs
 LATEST_START = timedelta(minutes=10)  # nobody waits for a command any more that could not be started for so long
 
@@ -59,14 +63,19 @@ def start(command_id: uuid.UUID | str) -> None:
 
 def _begin(row: Command, folder: CommandFolder, lock: int) -> bool:
     """Start the wrapper, or settle the command that is not to be started any more (then False)."""
+    own: dict[str, str] = {}
     refused = _refusal(row)
+    try:
+        own = variables(row.workspace, setup_of(row.workspace)) if refused is None else own
+    except StudioError as error:
+        refused = Ending(CommandState.FAILED, f"It never ran. {error.message}", output_gone=True)
     if refused is not None:
         settle_command(row.pk, refused)
         folder.remove()
         return False
     keep.prune_workspace(row.workspace)
     reach("command.before_spawn")
-    _spawn(row, folder, lock)
+    _spawn(row, folder, lock, own)
     reach("command.after_spawn")
     return True
 
@@ -84,22 +93,23 @@ def _refusal(row: Command) -> Ending | None:
         path = checkout_path(row.workspace)
     except Upstream as error:
         return Ending(CommandState.FAILED, error.message, output_gone=True)
-    if row.workspace.state != WorkspaceState.READY or not path.is_dir():
+    live = {WorkspaceState.REMOVING} if row.kind == CommandKind.CLEANUP else {WorkspaceState.READY}
+    if row.workspace.state not in live or not path.is_dir():
         return Ending(CommandState.FAILED, gone, output_gone=True)
     if shutil.which("bash") is None:
         return Ending(CommandState.FAILED, "This host has no bash, so it never ran.", output_gone=True)
     return None
 
 
-def _spawn(row: Command, folder: CommandFolder, lock: int) -> None:
-    """Start the wrapper, which inherits the lock. Returns when it has said that it runs."""
+def _spawn(row: Command, folder: CommandFolder, lock: int, own: dict[str, str]) -> None:
+    """Start the wrapper, which inherits the lock; the command also gets `own` variables. Returns when it says that it runs."""
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     write_json(
         folder.spec,
         {
-            "argv": [shutil.which("bash"), "-c", row.text],
+            "argv": [shutil.which("bash"), *FLAGS.get(row.kind, ()), "-c", row.text],
             "cwd": str(checkout_path(row.workspace)),
-            "environment": {**environment, "TERM": "dumb"},
+            "environment": {**environment, "TERM": "dumb", **own},
             "seconds": row.time_limit,
         },
     )

@@ -11,6 +11,7 @@ from workspaces.models import Command, CommandState
 
 END_BYTES = 4_000  # of the output that an agent is shown
 COMMAND_SHOWN = 300  # characters
+LINES_SHOWN = 12  # the last ones of a setup script, on the task page
 
 WORDS = {
     CommandState.STARTING: "is about to start",
@@ -59,3 +60,11 @@ def _end(command: Command) -> str:
         fence += "`"
     which = "What it has written:" if piece.start == 0 else f"The end of the {piece.total:,} bytes that it has written:"
     return f"{which}\n\n{fence}\n{text}\n{fence}"
+
+
+def setup_report(command: Command) -> str:
+    """Why a setup script did not succeed, for people: how it ended, and the last lines that it wrote."""
+    said = f"The setup script {WORDS[CommandState(command.state)]}{_details(command)}."
+    text = folded(selectors.end_of_output(command, END_BYTES).text).rstrip()
+    last = "\n".join(text.splitlines()[-LINES_SHOWN:])
+    return "\n".join(part for part in (said, command.note, last) if part)

@@ -15,7 +15,7 @@ from workspaces.commands import output
 from workspaces.commands.files import output_total
 from workspaces.commands.places import folder_of
 from workspaces.commands.services import ACTIVE
-from workspaces.models import Command, Project, Workspace
+from workspaces.models import Command, CommandKind, Project, Workspace
 from workspaces.selectors import projects_visible_to
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def end_of_output(command: Command, size: int) -> output.Piece:
 
 def suggestions(project: Project) -> list[str]:
     """What people ran in the project lately, the newest first, each once."""
-    rows = Command.objects.filter(workspace__project=project).order_by("-created_at")
+    rows = Command.objects.filter(workspace__project=project, kind=CommandKind.COMMAND).order_by("-created_at")
     texts = [text for text in rows.values_list("text", flat=True)[:LOOKED_AT] if _suggestible(text)]
     return list(dict.fromkeys(texts))[:SUGGESTIONS]
 

@@ -23,8 +23,8 @@ class CommandSerializer(serializers.ModelSerializer[Command]):
     class Meta:
         model = Command
         fields = [
-            "id", "workspace", "project_key", "command", "title", "state", "exit_code", "note", "requested_by", "started_by",
-            "time_limit", "cancel_requested_at", "output_bytes", "output_cut", "output_gone", "created_at", "started_at",
+            "id", "workspace", "project_key", "kind", "command", "title", "state", "exit_code", "note", "requested_by",
+            "started_by", "time_limit", "cancel_requested_at", "output_bytes", "output_cut", "output_gone", "created_at", "started_at",
             "ended_at",
         ]  # fmt: skip
         read_only_fields = fields

@@ -18,7 +18,7 @@ from studio.kernel.errors import Conflict, Invalid, NotFound
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
-from workspaces.models import Command, CommandState, RequestedBy, Workspace, WorkspaceState
+from workspaces.models import Command, CommandKind, CommandState, RequestedBy, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.signals import command_settled
 
@@ -50,21 +50,25 @@ def start_command(
     origin: str = "",
     deliver_to: str = "",
     wake: bool = False,
+    kind: str = CommandKind.COMMAND,
 ) -> Command:
     """Have `text` run by bash in the workspace, in the background; its row, which is `starting`.
 
-    A person needs the role maintainer; without an actor the caller has decided. Raises Invalid for a command that cannot be
+    A `kind` of the studio's own has no bounds but those of its caller (see `workspaces.setup`). A person needs the role maintainer; without an actor the caller has decided. Raises Invalid for a command that cannot be
     run, and Conflict when the workspace is gone or too many run already.
     """
     if actor is not None:
         require_role(actor, workspace.project, Role.MAINTAINER)
-    body, seconds = _checked_text(text), _checked_limit(time_limit)
+    own = kind != CommandKind.COMMAND
+    body, seconds = _checked_text(text), time_limit if own and time_limit else _checked_limit(time_limit)
     with transaction.atomic():
         # The row is the lock under which its commands are counted.
         row = Workspace.objects.select_for_update(of=("self",)).get(pk=workspace.pk)
-        _require_room(row)
+        if not own:
+            _require_room(row)
         command = Command.objects.create(
             workspace=row,
+            kind=kind,
             text=body,
             title=_title(title) or _title(body),
             time_limit=seconds,
@@ -178,6 +182,7 @@ def publish(command: Command, project_id: uuid.UUID) -> None:
         "command": str(command.pk),
         "workspace": str(command.workspace_id),
         "title": command.title,
+        "kind": command.kind,
         "state": command.state,
         "exit_code": command.exit_code,
     }
@@ -229,13 +234,14 @@ def _require_room(workspace: Workspace) -> None:
             f"The checkout of {workspace.label} is not there (it is {workspace.state}), so nothing can run in it.",
             code="workspace_gone",
         )
-    if workspace.commands.filter(state__in=ACTIVE).count() >= ACTIVE_PER_WORKSPACE:
+    running = Command.objects.filter(state__in=ACTIVE, kind=CommandKind.COMMAND)
+    if running.filter(workspace=workspace).count() >= ACTIVE_PER_WORKSPACE:
         raise Conflict(
             f"{ACTIVE_PER_WORKSPACE} commands run in this checkout already. Wait for one, or cancel it.",
             code="too_many_commands",
             detail={"limit": ACTIVE_PER_WORKSPACE},
         )
-    if Command.objects.filter(state__in=ACTIVE).count() >= ACTIVE_IN_ALL:
+    if running.count() >= ACTIVE_IN_ALL:
         raise Conflict(
             f"{ACTIVE_IN_ALL} commands run in this studio already. Wait for one, or cancel it.",
             code="too_many_commands",

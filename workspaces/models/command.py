@@ -21,11 +21,21 @@ class CommandState(models.TextChoices):
     LOST = "lost"  # its process is gone and left no word of how the command ended
 
 
+class CommandKind(models.TextChoices):
+    """What a command is for. All but the first belong to the studio: see `workspaces.setup`."""
+
+    COMMAND = "command"
+    SETUP = "setup"
+    CLEANUP = "cleanup"
+    DEV_SERVER = "dev_server"
+
+
 class RequestedBy(models.TextChoices):
     """Who wanted a command."""
 
     PERSON = "person"
     AGENT = "agent"
+    STUDIO = "studio"
 
 
 class Command(models.Model):
@@ -33,6 +43,7 @@ class Command(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="commands")
+    kind = models.CharField(max_length=12, choices=CommandKind, default=CommandKind.COMMAND)
     text = models.TextField(help_text="What bash is given.")
     title = models.CharField(max_length=200)
     state = models.CharField(max_length=12, choices=CommandState, default=CommandState.STARTING)

@@ -14,7 +14,8 @@ from django.db import IntegrityError, transaction
 from studio.kernel.errors import Conflict, Invalid, Upstream
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean, cut
-from workspaces.models import Project, ProjectMembership, Workspace, WorkspaceState
+from workspaces.commands.services import ACTIVE
+from workspaces.models import CommandKind, Project, ProjectMembership, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.services.removal import remove_workspace
 from workspaces.signals import removing_project
@@ -249,6 +250,11 @@ def remove_project(*, actor: AbstractBaseUser | AnonymousUser, project: Project)
     for workspace in project.workspaces.exclude(state=WorkspaceState.REMOVED):
         remove_workspace(workspace.pk)
     left = Workspace.objects.filter(project=project).exclude(state=WorkspaceState.REMOVED).first()
+    if left is not None and left.commands.filter(kind=CommandKind.CLEANUP, state__in=ACTIVE).exists():
+        raise Conflict(
+            f"The clean-up script of {left.label} is running. Take the project out again when it has ended.",
+            code="workspace_left",
+        )
     if left is not None:
         raise Conflict(
             f"The workspace {left.label} could not be removed: {left.error or 'it is in use'}", code="workspace_left"

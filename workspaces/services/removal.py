@@ -30,6 +30,7 @@ from workspaces.services.checkouts import (
 )
 from workspaces.services.kept import record_kept
 from workspaces.services.ownership import InUse, forget_note, require_own, require_unused
+from workspaces.setup.cleanup import clean_up, release
 from workspaces.signals import workspace_leaving, workspace_needed
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, Vcs, readable
@@ -53,14 +54,17 @@ def request_removal(workspace: Workspace) -> None:
 def remove_workspace(workspace_id: uuid.UUID | str) -> None:
     """Remove the workspace: keep a patch and a bundle of what is not merged, then delete checkout and branch. Idempotent.
 
-    What goes wrong is said in the row, which stays `removing` and is tried again later. Nothing is deleted before it is
-    certain that the folder is ours and that nobody works in it.
+    The project's clean-up script runs before that, and its end asks for the removal again. What goes wrong is said in the
+    row, which stays `removing` and is tried again later. Nothing is deleted before it is certain that the folder is ours and
+    that nobody works in it.
     """
     row = Workspace.objects.select_related("project").filter(pk=workspace_id).first()
     if row is None or row.state == WorkspaceState.REMOVED:
         return
     Workspace.objects.filter(pk=row.pk).update(state=WorkspaceState.REMOVING)
     end_in_workspace(row, "Its checkout was removed.")
+    if not clean_up(row):
+        return
     try:
         with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
             require_repository(row.project)
@@ -83,6 +87,7 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
             record_kept(row, kept_folder(row) / kept_stem(row))
             payload = {"workspace": str(row.pk), "state": WorkspaceState.REMOVED}
             outbox.publish(row.project_id, f"workspace:{row.pk}", "workspace.updated", payload)
+    release(row)
     forget_outputs(row)
 
 

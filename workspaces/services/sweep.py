@@ -10,17 +10,21 @@ from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from workspaces.commands import watch
-from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceState
+from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceSetup, WorkspaceState
 from workspaces.services.inspection import ring_for_looks
 from workspaces.services.kept import expire_kept
 from workspaces.services.retention import remove_due
+from workspaces.setup import servers
 
 # A merge that is due for longer than this was missed by its own doorbell.
 OVERDUE = timedelta(seconds=2)
 
 
 def sweep() -> int:
-    """Ring for every merge, removal, look and command that is due; how many bells were rung. What expired is deleted."""
+    """Ring for every merge, removal, look, command, setup and dev server that is due; how many bells were rung.
+
+    What expired of the kept work is deleted.
+    """
     at = now()
     release_dead(MergeAttempt)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
@@ -40,5 +44,8 @@ def sweep() -> int:
     for workspace_id in Workspace.objects.filter(free, state=WorkspaceState.REMOVING).values_list("pk", flat=True):
         enqueue(Names.REMOVE_WORKSPACE, workspace_id)
         rung += 1
+    for workspace_id in WorkspaceSetup.objects.filter(again=True).values_list("workspace_id", flat=True):
+        enqueue(Names.RUN_SETUP, workspace_id)
+        rung += 1
     expire_kept()
-    return rung + watch.sweep() + remove_due() + ring_for_looks()
+    return rung + watch.sweep() + servers.ring_for_due() + remove_due() + ring_for_looks()

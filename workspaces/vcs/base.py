@@ -233,6 +233,18 @@ class Vcs(Protocol):
         """Commit everything that is in the checkout, if anything, onto `branch`; the commit that holds all of it."""
         ...
 
+    def exclude(self, checkout: Path, paths: Sequence[str]) -> list[str]:
+        """Keep exactly `paths` (files, links, folders) out of every commit, status and diff of this checkout alone.
+
+        Whoever works in the checkout by hand is kept from it too, as far as the system can. Those that are tracked are left
+        as they are, and returned. Idempotent; each call replaces the list of the last.
+        """
+        ...
+
+    def file_at(self, repository: Path, commit: str, path: str, *, limit: int) -> bytes | None:
+        """At most `limit` bytes of a plain file as it is in `commit`; None when there is none. Links are not followed."""
+        ...
+
     def nested_repositories(self, checkout: Path) -> list[str]:
         """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
         ...

@@ -7,6 +7,7 @@ from workspaces.vcs import (
     git_checkout,
     git_commit,
     git_conflicts,
+    git_exclude,
     git_inspect,
     git_kept,
     git_merge,
@@ -43,6 +44,8 @@ class GitVcs:
     export = staticmethod(git_checkout.export)
     bring_back = staticmethod(git_kept.bring_back)
 
+    exclude = staticmethod(git_exclude.exclude)
+    file_at = staticmethod(git_exclude.file_at)
     changes = staticmethod(git_changes.changes)
     compute_merge = staticmethod(git_merge.compute_merge)
     message_rules = staticmethod(git_commit.message_rules)

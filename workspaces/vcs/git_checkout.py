@@ -24,6 +24,7 @@ from workspaces.vcs.git_command import (
     name,
     names,
 )
+from workspaces.vcs.git_exclude import drop_excluded, excluded_paths, forget_exclude, is_below
 from workspaces.vcs.git_inspect import contains, store, tip
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,9 @@ def _checkout_on(repository: Path, branch: str, besides: Path) -> str:
 def remove_checkout(repository: Path, checkout: Path) -> None:
     """Forget and delete the checkout with all that is in it. A missing one is fine."""
     delete_tree(checkout)
-    if _admin_folder(repository, checkout) is not None:
+    admin = _admin_folder(repository, checkout)
+    if admin is not None:
+        forget_exclude(repository, admin)
         git(repository, "worktree", "remove", "--force", "--force", "--end-of-options", str(checkout))
 
 
@@ -147,10 +150,10 @@ def commit_all(checkout: Path, branch: str, message: str, author: Person) -> str
     """Commit everything that is in the checkout, if anything, onto `branch`; the commit that holds all of it.
 
     What is in the checkout counts, whatever git operation was left unfinished in it. Repositories inside the checkout are
-    left out: their files could not be merged.
+    left out: their files could not be merged. So is what the studio put there (see `git_exclude`).
     """
     unlock(checkout)
-    excluded = [f":(top,exclude,literal){path.rstrip('/')}" for path in nested_repositories(checkout)]
+    excluded = [f":(top,exclude,literal){path.rstrip('/')}" for path in _left_out(checkout)]
     options = ("--all", "--pathspec-from-file=-", "--pathspec-file-nul")
     git(checkout, "add", *options, given=listed([":/", *excluded]), timeout=LONG_TIMEOUT)
     before = commit_of(checkout, "HEAD")
@@ -208,10 +211,19 @@ def unlock(checkout: Path) -> None:
             time.sleep(0.1)
 
 
+def _left_out(checkout: Path) -> list[str]:
+    """What is untracked and not to be committed. git refuses to be told of what it ignores anyway, even to leave it out."""
+    own = drop_excluded(checkout)
+    others = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z").stdout)
+    seen = [place for place in own if any(is_below(path, [place]) for path in others)]
+    return [*seen, *(path for path in others if path.endswith("/") and not is_below(path, own))]
+
+
 def nested_repositories(checkout: Path) -> list[str]:
     """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
     listing = git(checkout, "ls-files", "--others", "--exclude-standard", "-z").stdout
-    return [path for path in names(listing) if path.endswith("/")]
+    own = set(excluded_paths(checkout))
+    return [path for path in names(listing) if path.endswith("/") and path.rstrip("/") not in own]
 
 
 def export(

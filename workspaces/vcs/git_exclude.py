@@ -1,0 +1,132 @@
+"""What the studio puts into a checkout and git must not see: copied files, links, generated ones.
+
+`info/exclude` is shared by all worktrees of a repository, the person's own checkout included, so it is left alone. Instead the
+repository's configuration includes, for this worktree only (`includeIf.gitdir:`), a file of the worktree's own folder, which
+names an excludes file that holds the paths and what the person's own global one holds. That works for whoever uses git in the
+checkout. A `.gitignore` may still say `!.env`, so the studio's own commits and diffs leave the paths out by name as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from workspaces.vcs.git_command import git, git_folder, line, listed, name, names
+
+PATHS = "studio-excluded"  # in the worktree's own folder: the paths, each ended with NUL
+PATTERNS = "studio-exclude"
+CONFIG = "studio.config"
+GLOBAL_LIMIT = 256 * 1024  # bytes of the person's own excludes file
+
+
+def exclude(checkout: Path, paths: Sequence[str]) -> list[str]:
+    """Keep exactly `paths` out of every commit, status and diff of this checkout; those that are tracked, which cannot be."""
+    literal = {"GIT_LITERAL_PATHSPECS": "1"}
+    tracked: list[str] = []
+    for path in paths:
+        if git(checkout, "ls-files", "-z", "--", path, env=literal).stdout:
+            tracked.append(path)
+    wanted = [path for path in paths if path not in tracked]
+    admin = git_folder(checkout)
+    _write(admin / PATTERNS, b"".join([_persons_own(checkout, admin), *map(_pattern, wanted)]))
+    _write(admin / PATHS, listed(wanted))
+    if admin.parent.name == "worktrees":
+        _include(checkout, admin)
+    return tracked
+
+
+def _include(checkout: Path, admin: Path) -> None:
+    """Let git read the file in this worktree, and nowhere else."""
+    _write(admin / CONFIG, b"[core]\n\texcludesFile = " + _quoted(admin / PATTERNS) + b"\n")
+    common = admin.parent.parent / "config"
+    key, value = f"{_section(admin)}.path", f"worktrees/{admin.name}/{CONFIG}"
+    if git(checkout, "config", "--file", str(common), "--get", key, ok=(0, 1)).code:
+        git(checkout, "config", "--file", str(common), key, value)
+
+
+def _section(admin: Path) -> str:
+    """The condition. `./` is the folder of the repository's configuration, taken literally whatever characters it has."""
+    return f"includeIf.gitdir:./worktrees/{admin.name}"
+
+
+def forget_exclude(repository: Path, admin: Path) -> None:
+    """Take the include out of the repository's configuration again. One that was never there is fine."""
+    common = admin.parent.parent / "config"
+    git(repository, "config", "--file", str(common), "--remove-section", _section(admin), ok=(0, 5, 128))
+
+
+def _persons_own(checkout: Path, admin: Path) -> bytes:
+    """What the person's own excludes file says, for it no longer counts where there is another one."""
+    done = git(checkout, "config", "--type=path", "--get-all", "core.excludesFile", ok=(0, 1))
+    said = [Path(checkout, name(one)) for one in done.stdout.splitlines() if one]
+    home = Path(os.environ.get("HOME", "/"))
+    usual = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "ignore"
+    own = [path for path in said if path != admin / PATTERNS]
+    try:
+        with (own[-1] if own else usual).open("rb") as handle:
+            return handle.read(GLOBAL_LIMIT).rstrip(b"\n") + b"\n"
+    except OSError:
+        return b""
+
+
+def _pattern(path: str) -> bytes:
+    """A pattern for the path alone, at the root; it has no slash at its end, for a link to a folder is no folder."""
+    raw = os.fsencode(path)
+    escaped = b"".join(b"\\" + bytes([one]) if one in b"\\*?[ " else bytes([one]) for one in raw)
+    return b"/" + escaped + b"\n"
+
+
+def _quoted(path: Path) -> bytes:
+    escaped = os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'"' + escaped + b'"'
+
+
+def _write(path: Path, content: bytes) -> None:
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    scratch.write_bytes(content)
+    scratch.replace(path)
+
+
+def excluded_paths(checkout: Path) -> list[str]:
+    """The paths of the last `exclude`; empty when there was none."""
+    try:
+        return names((git_folder(checkout) / PATHS).read_bytes())
+    except OSError:
+        return []
+
+
+def is_below(path: str, places: Iterable[str]) -> bool:
+    """Whether `path` is one of `places` or inside one of them."""
+    return any(path.rstrip("/") == place or path.startswith(f"{place}/") for place in places)
+
+
+def drop_excluded(checkout: Path, env: Mapping[str, str] | None = None) -> list[str]:
+    """Take from the index what is excluded and was only added to it, by force; the excluded paths.
+
+    One that is committed stays, and stays in the diff: whoever reads the change must see it.
+    """
+    paths = excluded_paths(checkout)
+    if not paths:
+        return []
+    literal = {**(env or {}), "GIT_LITERAL_PATHSPECS": "1"}
+    staged = names(git(checkout, "ls-files", "-z", "--", *paths, env=literal).stdout)
+    if staged:
+        committed = set(
+            names(git(checkout, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *paths, env=literal).stdout)
+        )
+        added = [path for path in staged if path not in committed]
+        if added:
+            given = listed(added)
+            git(checkout, "update-index", "--force-remove", "-z", "--stdin", given=given, env=literal)
+        return [path for path in paths if not any(is_below(one, [path]) for one in committed)]
+    return paths
+
+
+def file_at(repository: Path, commit: str, path: str, *, limit: int) -> bytes | None:
+    """At most `limit` bytes of a plain file as it is in `commit`; None when there is none. Links are not followed."""
+    entry = git(repository, "ls-tree", "-z", commit, "--", path, env={"GIT_LITERAL_PATHSPECS": "1"}, ok=(0, 128))
+    if not entry.stdout.startswith(b"100") or entry.stdout.count(b"\0") != 1:
+        return None
+    blob = line(repository, "rev-parse", "--verify", "--end-of-options", f"{commit}:{path}")
+    return git(repository, "cat-file", "blob", blob, max_output=limit, stop_at_limit=True).stdout
