@@ -5,7 +5,7 @@ Settings and actions go through the services; workspaces, merges and commands ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -17,6 +17,8 @@ from studio import operations
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from studio.operations import Figure
+from workspaces import setup_admin as setup_admin
+from workspaces.admin_rows import ReadOnly, for_each
 from workspaces.commands.services import ACTIVE as RUNNING
 from workspaces.commands.services import cancel_command
 from workspaces.models import (
@@ -75,40 +77,6 @@ def workspace_figures() -> Iterable[Figure]:
 
 
 operations.register("Workspaces", workspace_figures)
-
-
-class ReadOnly:
-    """Rows that are written by services only and are never deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Who may only look at the rows may not press the buttons."""
-        return bool(getattr(request.user, "is_superuser", False))
-
-
-def for_each(
-    model_admin: admin.ModelAdmin[Any],
-    request: HttpRequest,
-    rows: QuerySet[Any],
-    do: Callable[[Any], object],
-    done: str,
-) -> None:
-    """Do something with each row, and say of each how it went."""
-    for row in rows:
-        try:
-            do(row)
-        except StudioError as error:
-            model_admin.message_user(request, f"{row}: {error.message}", messages.ERROR)
-        else:
-            model_admin.message_user(request, f"{row}: {done}.", messages.SUCCESS)
 
 
 class MembershipInline(MembershipInlineBase):

@@ -7,6 +7,7 @@ from django.urls import path
 from workspaces import storage_views as storage
 from workspaces import views
 from workspaces.commands import views as commands
+from workspaces.setup import views as setup
 
 urlpatterns = [
     path("projects/register/", views.register, name="project-register"),
@@ -16,6 +17,12 @@ urlpatterns = [
     path("workspaces/<uuid:workspace_id>/do/<slug:action>/", storage.workspace_do, name="workspace-do"),
     path("kept/<uuid:kept_id>/do/<slug:action>/", storage.kept_do, name="kept-do"),
     path("kept/<uuid:kept_id>/<slug:form>/", storage.kept_file, name="kept-file"),
+    path("projects/<str:key>/setup/", setup.setup, name="project-setup"),
+    path("workspaces/<uuid:workspace_id>/setup/", setup.strip, name="workspace-setup"),
+    *[
+        path(f"workspaces/<uuid:workspace_id>/setup/{what}/", setup.act, {"what": what}, name=f"workspace-do-{what}")
+        for what in setup.ACTS
+    ],
     path("workspaces/<uuid:workspace_id>/diff/", views.diff, name="workspace-diff"),
     path("workspaces/<uuid:workspace_id>/commands/", commands.commands, name="workspace-commands"),
     path("commands/<uuid:command_id>/", commands.command, name="command"),

@@ -31,6 +31,7 @@ from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
 from workspaces.selectors import role_in
 from workspaces.services import instructions
+from workspaces.setup.views import strip_of
 
 # The ways to finish, in plain words. {branch} is the target.
 WAYS = (
@@ -168,6 +169,8 @@ def _page(
         "used": of_task(page.task.pk),
         "budgets": use_of_task(page.task.project, str(page.task.pk)),
         "fragment": is_fragment(request),
+        # In a fragment the strip looks after itself.
+        "strip": strip_of(request, page.task.workspace) if page.task.workspace and not is_fragment(request) else None,
         "ways": [(way, name, words.format(branch=page.task.project.default_branch)) for way, name, words in WAYS],
         "priorities": _priorities(page.task),
         **_merge_context(page),

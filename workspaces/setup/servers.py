@@ -288,8 +288,7 @@ def _judged(row: DevServer, command: Command, answer: health.Answer) -> tuple[st
     patience = timedelta(seconds=row.ready_seconds)
     if row.state == ServerState.STARTING and now() - (command.started_at or now()) < patience:
         return ServerState.STARTING, row.note
-    late = f" It has had {row.ready_seconds} seconds to begin." if row.state == ServerState.STARTING else ""
-    return ServerState.UNHEALTHY, f"{answer.said[:1].upper()}{answer.said[1:]}.{late}"
+    return ServerState.UNHEALTHY, f"{answer.said[:1].upper()}{answer.said[1:]}."
 
 
 def due() -> list[uuid.UUID]:
