@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from django.contrib import messages
@@ -74,9 +75,10 @@ def _file(project: Project) -> dict[str, Any]:
     try:
         found: Effective = effective_for(project)
     except Upstream as error:
-        return {"file_name": FILE_NAME, "trouble": error.message, "own": {}}
+        return {"file_name": FILE_NAME, "trouble": error.message}
     values = form_of({name: getattr(found.setup, name) for name in NAMES})
-    own = {name: values[name] or "(nothing)" for name in NAMES if found.sources[name] == FILE}
+    # No dict: a template would take its method `copy` for the setting.
+    own = SimpleNamespace(**{name: values[name] or "(nothing)" for name in NAMES if found.sources[name] == FILE})
     empty = found.setup.is_empty and not found.file.there
     return {"file_name": FILE_NAME, "file": found.file, "own": own, "commit": found.commit, "empty": empty}
 
