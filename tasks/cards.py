@@ -237,7 +237,7 @@ def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     elif task.reason and run.state == RunPhaseState.RUNNING:
         return Mark("grey", "clock", cut(task.reason, REASON_SHOWN), title=text)
     elif run.state == RunPhaseState.PREPARING:
-        text = "Setting up the checkout" if task.reason == SETTING_UP else "Preparing the checkout"
+        text = "Setting up" if task.reason == SETTING_UP else "Preparing the checkout"
     since = run.started_at or run.created_at
     return Mark("accent", "spin", text, title=f"Round {run.round}", since=int(since.timestamp()))
 

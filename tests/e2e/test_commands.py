@@ -58,6 +58,17 @@ def until(studio, workspace, state):
     raise AssertionError(f"it is {found}\n{studio.log_tail()}")
 
 
+def until_server(studio, workspace, state, *, after=""):
+    """The workspace's dev server once it is in `state`, looked at later than `after`."""
+    deadline, found = time.monotonic() + PATIENCE, None
+    while time.monotonic() < deadline:
+        found = studio.get(f"/workspaces/{workspace}/server")
+        if found["state"] == state and (not after or found["checked_at"] > after):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"it is {found}\n{studio.log_tail()}")
+
+
 def said(studio, command):
     return studio.get(f"/commands/{command['id']}/output")["text"]
 
@@ -171,7 +182,11 @@ def test_finished_task__takes_its_commands_along(own):
 
 
 def test_stop_and_death_of_the_whole_studio(own):
-    _, workspace = checkout(own, "whole")
+    key, workspace = checkout(own, "whole")
+    serve = {"server": "python3 -m http.server {port} --bind 127.0.0.1"}
+    own.call("PATCH", f"/projects/{own.get(f'/tasks/{key}')['project_key']}/setup", serve)
+    own.post(f"/workspaces/{workspace}/server/start")
+    server = until_server(own, workspace, "healthy")
     own.post(f"/workspaces/{workspace}/commands", {"command": "echo one; sleep 600"})
     command = until(own, workspace, "running")
     family = own.processes()
@@ -185,6 +200,8 @@ def test_stop_and_death_of_the_whole_studio(own):
     own.http = requests.Session()
     own.start()
     assert until(own, workspace, "running")["id"] == command["id"]
+    at = until_server(own, workspace, "healthy", after=server["checked_at"])  # adopted, and looked at again
+    assert (at["command"], at["port"]) == (server["command"], server["port"])
     own.stop()
     assert leftovers.find_commands(own.data) == []
     own.http = requests.Session()
@@ -192,3 +209,4 @@ def test_stop_and_death_of_the_whole_studio(own):
     command = until(own, workspace, "cancelled")
     assert command["note"] == "The studio was stopped."
     assert said(own, command) == "one\n"
+    assert until_server(own, workspace, "stopped")["note"] == "The studio was stopped."

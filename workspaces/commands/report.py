@@ -62,9 +62,8 @@ def _end(command: Command) -> str:
     return f"{which}\n\n{fence}\n{text}\n{fence}"
 
 
-def setup_report(command: Command) -> str:
+def setup_report(command: Command) -> tuple[str, str]:
     """Why a setup script did not succeed, for people: how it ended, and the last lines that it wrote."""
     said = f"The setup script {WORDS[CommandState(command.state)]}{_details(command)}."
     text = folded(selectors.end_of_output(command, END_BYTES).text).rstrip()
-    last = "\n".join(text.splitlines()[-LINES_SHOWN:])
-    return "\n".join(part for part in (said, command.note, last) if part)
+    return f"{said} {command.note}".strip(), "\n".join(text.splitlines()[-LINES_SHOWN:])

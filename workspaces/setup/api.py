@@ -96,6 +96,7 @@ def standing(workspace: Workspace) -> dict[str, Any]:
     return {
         "state": found.state,
         "sentence": found.sentence,
+        "log": found.log,
         "command": found.command.pk if found.command else None,
         "port": row.port if row else None,
         "placed": row.placed if row else [],

@@ -19,6 +19,7 @@ class Standing:
     state: str  # none, pending, running, done, failed
     command: Command | None = None
     sentence: str = ""
+    log: str = ""  # the last lines of the script, when it failed
 
 
 def standing_of(row: WorkspaceSetup | None) -> Standing:
@@ -36,7 +37,7 @@ def standing_of(row: WorkspaceSetup | None) -> Standing:
         return Standing(DONE, command)
     if command.state in ACTIVE:
         return Standing(RUNNING, command)
-    return Standing(FAILED, command, setup_report(command))
+    return Standing(FAILED, command, *setup_report(command))
 
 
 def read_row(workspace_id: uuid.UUID | str) -> WorkspaceSetup | None:

@@ -65,7 +65,8 @@ class WorkspaceSetupSerializer(serializers.Serializer[Any]):
     """How far a checkout's setup is."""
 
     state = serializers.ChoiceField(choices=[NONE, PENDING, RUNNING, DONE, FAILED])
-    sentence = serializers.CharField(allow_blank=True, help_text="Why it failed, with the last lines of the script.")
+    sentence = serializers.CharField(allow_blank=True, help_text="Why it failed.")
+    log = serializers.CharField(allow_blank=True, help_text="The last lines of the script, when it failed.")
     command = serializers.UUIDField(allow_null=True, help_text="The script's command: its output is there.")
     port = serializers.IntegerField(allow_null=True)
     placed = serializers.ListField(
