@@ -13,8 +13,8 @@ from tests.crash.points import STEPS, Point, all_points
 from tests.e2e.studio_process import ROOT
 
 APPS = ("studio", "agents", "workspaces", "sessions_app", "tasks")
-# Their tests are test_stop.py and those of the background commands.
-ELSEWHERE = {"abort.before_post", "abort.after_post", "command.before_spawn", "command.after_spawn"}
+# Their tests are test_stop.py and those of background commands and setups.
+ELSEWHERE = {"abort.before_post", "abort.after_post", "command.before_spawn", "command.after_spawn", "setup.placed"}
 POINTS = [Point(name, lambda scene: None) for name in ("kill this", "stop that", "cut the rest")]
 OUTCOMES = [
     Outcome("kill this", 1, [], 12.0, 4.0, 1.0),

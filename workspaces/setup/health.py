@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
+import re
+import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +14,8 @@ from workspaces.commands.files import MARK, CommandFolder
 
 ADDRESSES = ("127.0.0.1", "::1")  # some servers listen at one of them only
 SECONDS = 2.0
+LINE_BYTES = 1_024
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +33,40 @@ class Answer:
 
 
 def ask(port: int, path: str) -> Answer:
-    """GET `path` from the server at `port` of this host. Bounded in time; the body is not read. Never raises."""
+    """GET `path` from the server at `port` of this host. Never raises, and takes bounded time whatever the server does."""
     found = Answer(0, "", f"nothing answers at port {port}")
     for address in ADDRESSES:
-        connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
         try:
-            headers = {"Host": f"localhost:{port}", "User-Agent": "opencode-studio", "Connection": "close"}
-            connection.request("GET", path, headers=headers)
-            status = connection.getresponse().status
-            return Answer(status, address, f"it answered {status} at {path}")
+            status = _status(address, port, path)
         except TimeoutError:
             found = Answer(0, address, f"it took more than {SECONDS:g} seconds to answer {path}")
-        except ConnectionRefusedError:
+        except OSError:
             continue
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if not found.address:
-                found = Answer(0, "", f"no HTTP answer at port {port} ({type(error).__name__})")
-        finally:
-            connection.close()
+        else:
+            said = f"it answered {status} at {path}" if status else f"what answers at port {port} does not speak HTTP"
+            return Answer(status, address, said)
     return found
+
+
+def _status(address: str, port: int, path: str) -> int:
+    """The status of the answer, of which no more than the first line is read; 0 when it has none. Raises OSError.
+
+    By hand: a client of the standard library waits for each byte anew, and this server may be hostile.
+    """
+    end, line = time.monotonic() + SECONDS, b""
+    with socket.create_connection((address, port), timeout=SECONDS) as connection:
+        head = (
+            f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: opencode-studio\r\nConnection: close\r\n\r\n"
+        )
+        connection.sendall(head.encode("ascii"))
+        while b"\n" not in line and len(line) < LINE_BYTES:
+            connection.settimeout(max(0.001, end - time.monotonic()))
+            piece = connection.recv(LINE_BYTES)
+            if not piece:
+                break
+            line += piece
+    answered = STATUS.match(line)
+    return int(answered[1]) if answered else 0
 
 
 def is_own(port: int, folder: CommandFolder) -> bool:

@@ -204,9 +204,8 @@ def _ended(row: DevServer) -> None:
         _conclude(row, ServerState.STOPPED, command.note)
     else:
         code = f" with exit code {command.exit_code}" if command.exit_code is not None else ""
-        _conclude(
-            row, ServerState.FAILED, f"It ended by itself{code}. {command.note} Read its log, then start it again."
-        )
+        said = [f"It ended by itself{code}.", command.note, "Read its log, then start it again."]
+        _conclude(row, ServerState.FAILED, " ".join(part for part in said if part))
 
 
 def _start(row: DevServer) -> None:

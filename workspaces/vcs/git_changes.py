@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workspaces.vcs.base import ChangedFile, Changes
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, line, listed, name, names
-from workspaces.vcs.git_exclude import drop_excluded, is_below
+from workspaces.vcs.git_exclude import drop_excluded, place_of
 
 PATCH_LIMIT = 24 * 1024 * 1024  # bytes of all patches of one change
 TRIES = 5
@@ -50,10 +50,10 @@ def add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
     """Make the scratch index know the untracked files by name; no content is stored. The repositories among them."""
     options = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
     literal = {**env, "GIT_LITERAL_PATHSPECS": "1"}
-    own = drop_excluded(checkout, env)
+    own = set(drop_excluded(checkout, env))
     for _ in range(TRIES):
         listing = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z", env=env).stdout)
-        others = [path for path in listing if not is_below(path, own)] if own else listing
+        others = [path for path in listing if not place_of(path, own)] if own else listing
         files = listed(path for path in others if not path.endswith("/"))
         # 128: a file vanished since it was listed, because somebody is at work here. 1: one cannot be read.
         if not files or git(checkout, *options, given=files, env=literal, ok=(0, 1, 128)).code != 128:

@@ -24,7 +24,7 @@ from workspaces.vcs.git_command import (
     name,
     names,
 )
-from workspaces.vcs.git_exclude import drop_excluded, excluded_paths, forget_exclude, is_below
+from workspaces.vcs.git_exclude import drop_excluded, excluded_paths, forget_exclude, place_of, places_of
 from workspaces.vcs.git_inspect import contains, store, tip
 
 log = structlog.get_logger(__name__)
@@ -215,8 +215,8 @@ def _left_out(checkout: Path) -> list[str]:
     """What is untracked and not to be committed. git refuses to be told of what it ignores anyway, even to leave it out."""
     own = drop_excluded(checkout)
     others = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z").stdout)
-    seen = [place for place in own if any(is_below(path, [place]) for path in others)]
-    return [*seen, *(path for path in others if path.endswith("/") and not is_below(path, own))]
+    seen, among = places_of(others, own), set(own)
+    return [*seen, *(path for path in others if path.endswith("/") and not place_of(path, among))]
 
 
 def nested_repositories(checkout: Path) -> list[str]:

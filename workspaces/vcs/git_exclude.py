@@ -9,7 +9,7 @@ checkout. A `.gitignore` may still say `!.env`, so the studio's own commits and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from workspaces.vcs.git_command import git, git_folder, line, listed, name, names
@@ -23,10 +23,8 @@ GLOBAL_LIMIT = 256 * 1024  # bytes of the person's own excludes file
 def exclude(checkout: Path, paths: Sequence[str]) -> list[str]:
     """Keep exactly `paths` out of every commit, status and diff of this checkout; those that are tracked, which cannot be."""
     literal = {"GIT_LITERAL_PATHSPECS": "1"}
-    tracked: list[str] = []
-    for path in paths:
-        if git(checkout, "ls-files", "-z", "--", path, env=literal).stdout:
-            tracked.append(path)
+    known = names(git(checkout, "ls-files", "-z", "--", *paths, env=literal).stdout) if paths else []
+    tracked = places_of(known, paths)
     wanted = [path for path in paths if path not in tracked]
     admin = git_folder(checkout)
     _write(admin / PATTERNS, b"".join([_persons_own(checkout, admin), *map(_pattern, wanted)]))
@@ -96,9 +94,17 @@ def excluded_paths(checkout: Path) -> list[str]:
         return []
 
 
-def is_below(path: str, places: Iterable[str]) -> bool:
-    """Whether `path` is one of `places` or inside one of them."""
-    return any(path.rstrip("/") == place or path.startswith(f"{place}/") for place in places)
+def place_of(path: str, places: Container[str]) -> str:
+    """Which of `places` a path is, or is inside of; empty when it is in none."""
+    parts = path.rstrip("/").split("/")
+    return next((place for end in range(1, len(parts) + 1) if (place := "/".join(parts[:end])) in places), "")
+
+
+def places_of(paths: Iterable[str], places: Sequence[str]) -> list[str]:
+    """Those of `places` that one of the paths is, or is inside of; in order."""
+    among = set(places)
+    found = {place_of(path, among) for path in paths}
+    return [place for place in places if place in found]
 
 
 def drop_excluded(checkout: Path, env: Mapping[str, str] | None = None) -> list[str]:
@@ -119,7 +125,8 @@ def drop_excluded(checkout: Path, env: Mapping[str, str] | None = None) -> list[
         if added:
             given = listed(added)
             git(checkout, "update-index", "--force-remove", "-z", "--stdin", given=given, env=literal)
-        return [path for path in paths if not any(is_below(one, [path]) for one in committed)]
+        kept = places_of(committed, paths)
+        return [path for path in paths if path not in kept]
     return paths
 
 

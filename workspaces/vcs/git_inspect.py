@@ -7,7 +7,7 @@ from pathlib import Path
 from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
 from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
-from workspaces.vcs.git_exclude import excluded_paths, is_below
+from workspaces.vcs.git_exclude import excluded_paths, place_of
 
 # Files and folders in a checkout's git folder that say what was begun there and not ended.
 OPERATIONS = {
@@ -140,7 +140,7 @@ def operation(checkout: Path) -> str:
 def status(checkout: Path, target: str) -> CheckoutStatus:
     """Where the checkout stands against the branch `target`."""
     rows = _porcelain(checkout, "--untracked-files=all")
-    own = excluded_paths(checkout)
+    own = set(excluded_paths(checkout))
     unmerged = {"DD", "AU", "UD", "UA", "DU", "AA", "UU"}
     counts = git(checkout, "rev-list", "--left-right", "--count", f"HEAD...refs/heads/{target}", ok=(0, 128)).stdout
     ahead, behind = (int(count) for count in counts.split()) if counts else (0, 0)
@@ -152,7 +152,7 @@ def status(checkout: Path, target: str) -> CheckoutStatus:
         behind=behind,
         staged=[path for code, path in rows if code[0] not in " ?" and code not in unmerged],
         unstaged=[path for code, path in rows if code[1] not in " ?" and code not in unmerged],
-        untracked=[path for code, path in rows if code == "??" and not is_below(path, own)],
+        untracked=[path for code, path in rows if code == "??" and not place_of(path, own)],
         conflicted=[path for code, path in rows if code in unmerged],
         operation=operation(checkout),
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import urllib.request
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -18,7 +18,7 @@ from workspaces.commands.places import folder_of
 from workspaces.commands.settling import look
 from workspaces.models import CommandState, DevServer, WorkspaceSetup
 from workspaces.services import ensure_workspace
-from workspaces.setup import servers
+from workspaces.setup import health, servers
 from workspaces.setup.placing import VARIABLES
 from workspaces.setup.ports import is_free, reserve
 from workspaces.setup.services import ensure_setup
@@ -143,3 +143,40 @@ def test_server__at_review_where_the_project_wants_it(workspace, configure, unti
     servers.let_go(workspace, "")
     until("stopped")
     assert WorkspaceSetup.objects.get().port == row.port  # reserved as long as the checkout lives
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "words"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, "answered 204 at /health"),
+        (b"SSH-2.0-OpenSSH\r\n", 0, "does not speak HTTP"),
+        (b"H" * 5_000, 0, "does not speak HTTP"),
+        (b"", 0, "does not speak HTTP"),
+        (None, 0, "took more than 0.2 seconds"),  # it takes the connection and drips, for ever
+    ],
+)
+def test_ask__whatever_a_hostile_server_says(monkeypatch, said, status, words):
+    monkeypatch.setattr(health, "SECONDS", 0.2)
+    stop = threading.Event()
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with closing(connection), suppress(OSError):
+            connection.sendall(said or b"")
+            while said is None and not stop.wait(0.01):
+                connection.sendall(b"H")
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        answer = health.ask(listener.getsockname()[1], "/health")
+        stop.set()
+        thread.join()
+    assert answer.status == status
+    assert words in answer.said
+
+
+def test_ask__nobody_is_there():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    assert health.ask(port, "/").said == f"nothing answers at port {port}"
