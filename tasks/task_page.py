@@ -160,6 +160,8 @@ def _state(index: int, at: int, status: str) -> str:
 
 def default_tab(task: Task, *, has_session: bool) -> str:
     """The tab that matters most now."""
+    if task.reason == SETTING_UP or task.error_code == "setup_failed":
+        return "commands"
     if task.status == Status.PLANNING_REVIEW:
         return "plan"
     if task.status == Status.REVIEW or (task.status == Status.DONE and task.workspace_id):

@@ -33,7 +33,8 @@ def test_prepare__waits_for_the_setup_and_says_so(pipeline, setting_up, owner):
     assert (command.text, command.kind, command.origin) == ("npm ci", "setup", str(run.pk))
     assert (task.run_state, task.reason) == (RunState.RUNNING, "The setup script runs.")
     assert mark_of(task, run).text == "Setting up"
-    assert page_of(detail(owner, task), owner, []).now.title == "The checkout is being set up"
+    page = page_of(detail(owner, task), owner, [])
+    assert (page.now.title, page.tab) == ("The checkout is being set up", "commands")  # where its output is
     events = FeedEvent.objects.count()
     continue_run(task.workspace_id)
     prepare_run(run.pk)

@@ -11,7 +11,7 @@ from workspaces.models import Command, CommandState
 
 END_BYTES = 4_000  # of the output that an agent is shown
 COMMAND_SHOWN = 300  # characters
-LINES_SHOWN = 12  # the last ones of a setup script, on the task page
+LINES_SHOWN = 8  # the last ones of a setup script, on the task page
 
 WORDS = {
     CommandState.STARTING: "is about to start",
