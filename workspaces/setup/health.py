@@ -40,8 +40,10 @@ def ask(port: int, path: str) -> Answer:
             status = _status(address, port, path)
         except TimeoutError:
             found = Answer(0, address, f"it took more than {SECONDS:g} seconds to answer {path}")
+        except (ConnectionResetError, BrokenPipeError):
+            found = Answer(0, address, f"what answers at port {port} does not speak HTTP")
         except OSError:
-            continue
+            continue  # nobody is at this address
         else:
             said = f"it answered {status} at {path}" if status else f"what answers at port {port} does not speak HTTP"
             return Answer(status, address, said)
