@@ -12,6 +12,7 @@ from tasks import merge_api, usage_api
 from workspaces import api as workspaces_api
 from workspaces import storage_api
 from workspaces.commands import api as commands_api
+from workspaces.files import api as files_api
 from workspaces.setup import api as setup_api
 
 version_1: list[URLPattern | URLResolver] = [
@@ -21,6 +22,7 @@ version_1: list[URLPattern | URLResolver] = [
     *commands_api.urlpatterns,
     *merge_api.urlpatterns,
     *setup_api.urlpatterns,
+    *files_api.urlpatterns,
     *tasks_api.urlpatterns,
     *sessions_api.urlpatterns,
     *inbox_api.urlpatterns,

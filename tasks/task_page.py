@@ -37,6 +37,7 @@ TABS = {
     "plan": "Plan",
     "transcript": "Transcript",
     "changes": "Changes",
+    "files": "Files",
     "review": "AI review",
     "commands": "Commands",
     "history": "History",

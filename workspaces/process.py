@@ -7,17 +7,21 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from studio.kernel.errors import Upstream
+from studio.kernel.text import clean
 
 DEFAULT_LIMIT = 32 * 1024 * 1024  # bytes kept of each stream
 PIECE = 65_536
 GRACE = 2.0  # seconds between asking a process to end and ending it
 POLL = 0.05
+SAID_LIMIT = 600  # bytes of a program's own words in an error
 
 # What a program inherits. Everything else (keys, Django's settings, GIT_*) stays behind.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CONFIG_HOME", "LD_LIBRARY_PATH")
@@ -54,24 +58,8 @@ def run(
     What goes beyond `max_output` bytes of a stream is thrown away; with `stop_at_limit` the program is ended there.
     Raises ProcessError.
     """
-    environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | dict(env or {})
     name = os.fsdecode(argv[0])
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        missing = cwd if not Path(cwd).is_dir() else name
-        raise ProcessError(f"{missing} does not exist.") from error
-    except OSError as error:
-        raise ProcessError(f"{name} could not be started: {error.strerror}.") from error
+    process = _start(argv, cwd, env, subprocess.DEVNULL if input is None else subprocess.PIPE, subprocess.PIPE)
     with process:
         try:
             kept, truncated = _exchange(process, input, time.monotonic() + timeout, max_output, stop_at_limit)
@@ -80,6 +68,83 @@ def run(
         finally:
             _end_group(process)
     return Result(process.returncode, *kept, truncated)
+
+
+def _start(
+    argv: Sequence[str | bytes],
+    cwd: Path | str,
+    env: Mapping[str, str] | None,
+    stdin: int,
+    stderr: int | IO[bytes],
+) -> subprocess.Popen[bytes]:
+    """The program in a process group of its own. Raises ProcessError."""
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | dict(env or {})
+    name = os.fsdecode(argv[0])
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        missing = cwd if not Path(cwd).is_dir() else name
+        raise ProcessError(f"{missing} does not exist.") from error
+    except OSError as error:
+        raise ProcessError(f"{name} could not be started: {error.strerror}.") from error
+
+
+@contextlib.contextmanager
+def piped(
+    argv: Sequence[str | bytes],
+    *,
+    cwd: Path | str,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    ok: Sequence[int] = (0,),
+) -> Iterator[Iterator[bytes]]:
+    """The output of `argv` piece by piece, for what is too large to be held or may be left early. What it says is kept short.
+
+    The process group is ended when the block is left. Raises ProcessError when the program cannot be started, is not
+    finished after `timeout` seconds, or was read to its end and ended with a code that is not in `ok`.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = _start(argv, cwd, env, subprocess.DEVNULL, said)
+        with process:
+            try:
+                yield _pieces(process, os.fsdecode(argv[0]), timeout, ok, said)
+            finally:
+                _end_group(process)
+
+
+def _pieces(
+    process: subprocess.Popen[bytes], name: str, timeout: float, ok: Sequence[int], said: IO[bytes]
+) -> Iterator[bytes]:
+    assert process.stdout is not None  # noqa: S101 -- a pipe was asked for
+    deadline = time.monotonic() + timeout
+    late = ProcessError(f"{name} did not end within {timeout:g} seconds.", transient=True)
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not ready.select(left):
+                raise late
+            piece = os.read(process.stdout.fileno(), PIECE)
+            if not piece:
+                break
+            yield piece
+    try:
+        _await_end(process, deadline)
+    except TimeoutError:
+        raise late from None
+    if process.returncode not in ok:
+        said.seek(0)
+        words = clean(said.read(SAID_LIMIT).decode("utf-8", "replace")).strip()
+        raise ProcessError(f"{name} failed: {words or f'exit status {process.returncode}'}")
 
 
 def _exchange(

@@ -7,9 +7,11 @@ from django.urls import path
 from workspaces import storage_views as storage
 from workspaces import views
 from workspaces.commands import views as commands
+from workspaces.files.urls import urlpatterns as files
 from workspaces.setup import views as setup
 
 urlpatterns = [
+    *files,
     path("projects/register/", views.register, name="project-register"),
     path("projects/<str:key>/settings/", views.settings, name="project-settings"),
     path("projects/<str:key>/storage/", storage.storage, name="project-storage"),

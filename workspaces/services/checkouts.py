@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import structlog
 from django.conf import settings
@@ -25,8 +26,8 @@ from workspaces.locks import Busy, held
 from workspaces.models import KeptWork, MergeAttempt, MergeKind, MergeState, Project, Workspace, WorkspaceState
 from workspaces.remedies import in_words
 from workspaces.services.ownership import leave_note, require_own
-from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Changes, CheckoutStatus, Person, Vcs, readable
+from workspaces.vcs import reading_of, vcs_named
+from workspaces.vcs.base import ChangedFile, Changes, CheckoutStatus, Person, Vcs, readable
 
 log = structlog.get_logger(__name__)
 
@@ -239,19 +240,52 @@ def diff_for(
     return diffs.build(only, whole=True)
 
 
-def _changes(workspace: Workspace, base: str | None, head: str | None, *, only: str = "") -> Changes:
+def changed_files(workspace: Workspace) -> list[ChangedFile]:
+    """The files that `diff_for` shows, without their lines."""
+    return _changes(workspace, None, None, patches=False).files
+
+
+def write_patch(workspace: Workspace, file: IO[bytes], *, limit: int) -> str | None:
+    """Write what `diff_for` shows as one patch; the commit that it can be applied to, None when it is over `limit` bytes.
+
+    Raises NotFound when there is nothing to compare.
+    """
+    if workspace.state in (WorkspaceState.CREATING, WorkspaceState.FAILED):
+        raise NotFound(f"The workspace {workspace.label} is {workspace.state}.", code="workspace_not_ready")
+    with _compared(workspace, None) as (_, path, base, head):
+        fits = reading_of(workspace.project.vcs).write_patch(path, base, head, file, limit)
+    return base if fits else None
+
+
+def _changes(
+    workspace: Workspace, base: str | None, head: str | None, *, only: str = "", patches: bool = True
+) -> Changes:
     vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
     if head is not None:
-        return vcs.changes(repository, base or workspace.base_commit, head, only=only)
+        return vcs.changes(repository, base or workspace.base_commit, head, only=only, patches=patches)
+    with _compared(workspace, base) as (vcs, path, start, end):
+        if start == end:
+            return Changes(start, end, [], [])
+        return vcs.changes(path, start, end, only=only, patches=patches)
+
+
+@contextmanager
+def _compared(workspace: Workspace, base: str | None) -> Iterator[tuple[Vcs, Path, str, str]]:
+    """What is held against what: (system, where, base, head), the head empty for a checkout as it is.
+
+    Raises NotFound when the repository no longer has what a removed workspace held.
+    """
     if workspace.state == WorkspaceState.READY:
-        with opened(workspace) as (_, path):
-            start = base or vcs.fork_point(path, workspace.base_commit, workspace.base_branch)
-            return vcs.changes(path, start, only=only)
+        with opened(workspace) as (vcs, path):
+            yield vcs, path, base or vcs.fork_point(path, workspace.base_commit, workspace.base_branch), ""
+        return
+    vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
     if workspace.state not in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):
-        return Changes(workspace.base_commit, workspace.head_commit, [], [])
+        yield vcs, repository, workspace.head_commit, workspace.head_commit
+        return
     start, end = merged_range(workspace) or (workspace.base_commit, workspace.head_commit)
     try:
-        return vcs.changes(repository, base or start, end, only=only)
+        yield vcs, repository, base or start, end
     except Upstream as error:
         kept = f" What it held is kept in {workspace.kept_patch}." if workspace.kept_patch else ""
         raise NotFound(f"The workspace {workspace.label} has been removed.{kept}", code="workspace_removed") from error

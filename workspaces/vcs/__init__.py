@@ -8,9 +8,12 @@ from studio.kernel.errors import Upstream
 from workspaces.vcs import jj_inspect
 from workspaces.vcs.base import Vcs
 from workspaces.vcs.git import GitVcs
+from workspaces.vcs.git_reading import GitReading
 from workspaces.vcs.jj import JjVcs
+from workspaces.vcs.reading import Reading
 
 SYSTEMS: dict[str, Vcs] = {"git": GitVcs(), "jj": JjVcs()}
+READINGS: dict[str, Reading] = {"git": GitReading()}
 
 
 def detect(path: Path) -> Vcs:
@@ -25,3 +28,11 @@ def vcs_named(name: str) -> Vcs:
         return SYSTEMS[name]
     except KeyError:
         raise Upstream(f"This studio cannot work with the version control system {name!r}.") from None
+
+
+def reading_of(name: str) -> Reading:
+    """How files are read of the version control system called `name`. Raises Upstream for one that cannot be shown."""
+    try:
+        return READINGS[name]
+    except KeyError:
+        raise Upstream(f"This studio cannot show the files of the version control system {name!r}.") from None

@@ -27,12 +27,12 @@ def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patche
     """Everything in the checkout against `base`, or the range up to `head`; `only` one path. The index is not touched."""
     if head:
         return compare(checkout, ["diff-tree", "-r", base, head], {}, base, head, [], only, patches)
-    with _scratch_index(checkout) as (env, nested):
+    with scratch_index(checkout) as (env, nested):
         return compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
 
 
 @contextmanager
-def _scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
+def scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
     """A copy of the index that also knows the untracked files; and the repositories inside the checkout."""
     with tempfile.TemporaryDirectory(prefix="studio-index-") as folder:
         copy = Path(folder) / "index"
