@@ -304,7 +304,7 @@ def test_diff__the_whole_is_bounded(workspace, checkout, monkeypatch):
 
 
 def test_diff__a_huge_patch_is_cut_between_files(workspace, checkout, monkeypatch):
-    monkeypatch.setattr(git_changes, "PATCH_LIMIT", 5_000)
+    monkeypatch.setattr(git_changes, "PATCH_LIMIT", 6_000)
     for number in range(4):
         (checkout / f"file{number}.txt").write_text("some text\n" * 200)
     diff = diff_for(workspace)

@@ -6,14 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from workspaces.process import DEFAULT_LIMIT, Result
 from workspaces.vcs.base import ChangedFile, Changes
-from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, line, listed, name, names
+from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, name, names
 from workspaces.vcs.git_exclude import drop_excluded, place_of
 
 PATCH_LIMIT = 24 * 1024 * 1024  # bytes of all patches of one change
 TRIES = 5
+BETWEEN = b"\0\0"  # what git writes between the list and the patches; no name and no count is empty
 BIG_FILE = "core.bigFileThreshold=2m"  # a larger file is named and not compared, as if it were binary
 
 STATUS = {
@@ -36,7 +39,7 @@ def scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
     """A copy of the index that also knows the untracked files; and the repositories inside the checkout."""
     with tempfile.TemporaryDirectory(prefix="studio-index-") as folder:
         copy = Path(folder) / "index"
-        original = Path(checkout, line(checkout, "rev-parse", "--git-path", "index"))
+        original = git_folder(checkout) / "index"
         if original.exists():
             # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
             shutil.copy2(original, copy)
@@ -72,30 +75,46 @@ def compare(
     patches: bool,
 ) -> Changes:
     """What a diff `command` of git finds, each file once; with `patches` their parts of the unified diff."""
-    big = ("-c", BIG_FILE, command[0], *OPTIONS)
-    listing = git(
-        checkout, *big, "--raw", "--numstat", "-z", "--no-abbrev", *command[1:], env=env, timeout=LONG_TIMEOUT
-    )
-    files = parse_listing(listing.stdout)
-    if only:
-        files = [file for file in files if only in (file.old_path, file.new_path)]
-    if not (patches and files):
-        return Changes(base, head, files, nested)
-    pathspecs = ["--", *dict.fromkeys(path for file in files for path in (file.old_path, file.new_path) if path)]
+    big = ("-c", BIG_FILE, command[0], *OPTIONS, "--raw", "--numstat", "-z", "--no-abbrev")
+    # One command for the list and the patches, because each looks at every file; but a path alone hides renames.
+    together = ("-p",) if patches and not only else ()
     done = git(
         checkout,
         *big,
-        "-p",
+        *together,
         *command[1:],
-        *(pathspecs if only else []),
+        env=env,
+        timeout=LONG_TIMEOUT,
+        max_output=PATCH_LIMIT if together else DEFAULT_LIMIT,
+        stop_at_limit=bool(together),
+    )
+    listing, between, patch = done.stdout.partition(BETWEEN)
+    if done.truncated and not between:
+        return replace(_compare(checkout, command, env, base, head, nested, only, False), patch_cut=True)
+    files = parse_listing(listing + b"\0")
+    if only:
+        files = [file for file in files if only in (file.old_path, file.new_path)]
+        pathspecs = dict.fromkeys(path for file in files for path in (file.old_path, file.new_path) if path)
+        if patches and files:
+            done = _patches_of(checkout, [*command, "--", *pathspecs], env)
+            patch = done.stdout
+    if not (patches and files):
+        return Changes(base, head, files, nested)
+    sections = split_patch(patch, cut=done.truncated)
+    found = [_with_patch(file, sections.get(header(file))) for file in files]
+    return Changes(base, head, found, nested, patch_cut=done.truncated)
+
+
+def _patches_of(checkout: Path, command: list[str], env: Mapping[str, str]) -> Result:
+    return git(
+        checkout,
+        *("-c", BIG_FILE, command[0], *OPTIONS, "-p"),
+        *command[1:],
         env={**env, "GIT_LITERAL_PATHSPECS": "1"},
         timeout=LONG_TIMEOUT,
         max_output=PATCH_LIMIT,
         stop_at_limit=True,
     )
-    sections = split_patch(done.stdout, cut=done.truncated)
-    found = [_with_patch(file, sections.get(header(file))) for file in files]
-    return Changes(base, head, found, nested, patch_cut=done.truncated)
 
 
 def _with_patch(file: ChangedFile, patch: bytes | None) -> ChangedFile:

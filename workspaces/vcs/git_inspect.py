@@ -6,7 +6,7 @@ from pathlib import Path
 
 from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
-from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
+from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, name, names, version
 from workspaces.vcs.git_exclude import excluded_paths, place_of
 
 # Files and folders in a checkout's git folder that say what was begun there and not ended.
@@ -85,7 +85,11 @@ def line_of_root(path: Path) -> str:
 
 def store(repository: Path) -> Path:
     """The folder that all checkouts of the repository share."""
-    return Path(line(repository, "rev-parse", "--path-format=absolute", "--git-common-dir")).resolve()
+    folder = git_folder(repository)
+    try:
+        return (folder / name((folder / "commondir").read_bytes().strip())).resolve()
+    except OSError:
+        return folder.resolve()
 
 
 def tip(repository: Path, branch: str) -> str | None:
