@@ -308,3 +308,17 @@ def run_label(run: PhaseRun) -> str:
     if run.retry:
         label += f", try {run.retry + 1}"
     return label if run.attempt == 1 else f"{label} (attempt {run.attempt})"
+
+
+def rounds_of(detail: TaskDetail) -> list[tuple[PhaseRun, str]]:
+    """The runs that changed something in the task's present checkout, with their names, oldest first."""
+    here = detail.task.workspace_id
+    return [
+        (run, run_label(run))
+        for run in detail.runs
+        if run.session is not None
+        and run.session.workspace_id == here
+        and run.base_commit
+        and run.head_commit
+        and run.base_commit != run.head_commit
+    ]

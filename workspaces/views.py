@@ -17,6 +17,7 @@ from studio.kernel.errors import Invalid, StudioError
 from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role
 from workspaces.diff import FileDiff
+from workspaces.diff_looks import look_of, range_of, without_space
 from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.services import checkout_note, diff_for, register_project, update_project
 
@@ -103,16 +104,19 @@ def _values(request: HttpRequest) -> dict[str, Any]:
 
 @require_GET
 def diff(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
-    """Everything in the checkout against its base; with `file` that file alone, however long it is."""
+    """Everything in the checkout against its base, or one round of it; with `file` that file alone, however long it is."""
     found = workspace_visible_to(request.user, workspace_id)
     asked = request.GET.get("file", "")
     offset = number(request, "offset") or 0
-    context: dict[str, Any] = {"workspace": found, "project": found.project}
+    look = look_of(request)
+    context: dict[str, Any] = {"workspace": found, "project": found.project, "look": look}
     try:
-        change = diff_for(found, file=asked, offset=offset)
-        context |= {"diff": change, "files": shown(change.files), "next_offset": offset + len(change.files)}
+        base, head = range_of(found, look.round)
+        change = diff_for(found, base=base, head=head, file=asked, offset=offset)
+        files = [without_space(file) for file in change.files] if look.hide_space else change.files
+        context |= {"diff": change, "files": shown(files), "next_offset": offset + len(files)}
         if asked and is_fragment(request):
-            return render(request, "workspaces/_diff_lines.html", {"f": change.files[0]})
+            return render(request, "workspaces/_diff_lines.html", {"f": files[0], "look": look})
     except StudioError as error:
         context["trouble"] = error.message
     template = "workspaces/_diff.html" if is_fragment(request) else "workspaces/diff.html"

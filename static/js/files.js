@@ -35,6 +35,11 @@ export function linesOf(hash) {
   return from <= to ? [from, to] : [to, from];
 }
 
+function current(link, is) {
+  if (is) link.setAttribute("aria-current", "true");
+  else link.removeAttribute("aria-current");
+}
+
 class FilesView extends HTMLElement {
   connectedCallback() {
     this.addEventListener("click", this);
@@ -76,7 +81,7 @@ class FilesView extends HTMLElement {
       if (this.hasAttribute("data-page")) history.pushState(null, "", file.getAttribute("href"));
       else this.#address(hash);
     } else if (show) {
-      for (const one of this.querySelectorAll("a[data-show]")) one.toggleAttribute("aria-current", one === show);
+      for (const one of this.querySelectorAll("a[data-show]")) current(one, one === show);
     }
   }
 
@@ -99,9 +104,12 @@ class FilesView extends HTMLElement {
     this.path = new URLSearchParams(location.search).get("path") ?? "";
     const wanted = open?.dataset.path;
     for (const link of this.querySelectorAll("a.ffile")) {
-      link.toggleAttribute("aria-current", wanted !== undefined && link.getAttribute("href").split("?path=")[1] === wanted);
+      current(link, wanted !== undefined && link.getAttribute("href").split("?path=")[1] === wanted);
     }
-    this.#mark(true);
+    // A folder that was opened beside the file moves nothing in it.
+    const now = `${wanted}${location.hash}`;
+    this.#mark(now !== this.now);
+    this.now = now;
   }
 
   #mark(scroll) {

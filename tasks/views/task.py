@@ -29,6 +29,7 @@ from tasks.views.board import PRIORITIES, cards_response
 from tasks.views.start import checkout_context
 from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
+from workspaces.diff_looks import round_token
 from workspaces.selectors import role_in
 from workspaces.services import instructions
 from workspaces.setup.views import strip_of
@@ -226,6 +227,8 @@ def _tab_context(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
         return _transcript(request, page)
     if page.tab == "commands" and page.task.workspace:
         return command_panel(request, page.task.workspace)
+    if page.tab == "changes" and page.task.workspace:
+        return _rounds(request, page)
     if page.tab == "review":
         return {
             "reviews": [
@@ -234,6 +237,16 @@ def _tab_context(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
             ]
         }
     return {}
+
+
+def _rounds(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
+    """The rounds of the change, and the one that was asked for."""
+    rounds = task_page.rounds_of(page.detail)
+    asked = request.GET.get("round", "")
+    chosen = next((run for run, _ in rounds if str(run.pk) == asked), None)
+    workspace = page.task.workspace
+    token = round_token(workspace, chosen.base_commit, chosen.head_commit) if workspace and chosen else ""
+    return {"rounds": rounds, "chosen_round": chosen, "round_token": token}
 
 
 def _chosen_plan(request: HttpRequest, plans: list[Plan]) -> Plan | None:

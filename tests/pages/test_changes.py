@@ -10,6 +10,7 @@ import pytest
 from tests import factories
 from tests.pages.conftest import FRAGMENT, body
 from tests.pages.test_safety import assert_inert
+from tests.repositories import git
 from workspaces.views import OPEN_FILE_LINES, OPEN_LINES
 
 
@@ -103,6 +104,77 @@ def test_a_checkout_that_is_gone_is_said(as_owner, workspace):
     response = as_owner.get(url(workspace), headers=FRAGMENT)
     assert response.status_code == 200
     assert "is gone" in body(response)
+
+
+def test_side_by_side_puts_what_came_beside_what_went(as_owner, workspace):
+    write(workspace, "app.py", "print('goodbye')\nmore\n")
+    as_owner.cookies["diff_view"] = "split"
+    page = body(as_owner.get(url(workspace), headers=FRAGMENT))
+    assert (
+        '<tr><td class="no removed" data-n="1"></td><td class="removed">print(&#x27;hello&#x27;)</td>'
+        '<td class="no added" data-n="1"></td><td class="added">print(&#x27;goodbye&#x27;)</td></tr>'
+        '<tr><td class="no none"></td><td class="none"></td><td class="no added" data-n="2"></td><td class="added">more</td></tr>'
+    ) in page
+
+
+def test_white_space_is_hidden_when_asked_for(as_owner, workspace):
+    write(workspace, "app.py", "print( 'hello' )\nmore\n")
+    write(workspace, "README.md", "#  A  repository\n")
+    as_owner.cookies["diff_space"] = "hide"
+    page = body(as_owner.get(url(workspace), headers=FRAGMENT))
+    assert (
+        '<tr class="context"><td data-n="1"></td><td data-n="1"></td><td>print( &#x27;hello&#x27; )</td></tr>' in page
+    )
+    assert '<tr class="added"><td></td><td data-n="2"></td><td>more</td></tr>' in page
+    assert "Only white space has changed." in page
+    assert page.count('<tr class="removed">') == 0
+
+
+def test_a_files_mark_changes_with_what_is_shown_of_it(as_owner, workspace):
+    def marks():
+        return re.findall(r'data-path="([^"]+)" data-digest="([0-9a-f]{16})"', body(as_owner.get(url(workspace))))
+
+    write(workspace, "app.py", "one\n")
+    write(workspace, "new.py", "new\n")
+    before = dict(marks())
+    write(workspace, "app.py", "two\n")
+    after = dict(marks())
+    assert before.keys() == after.keys() == {"app.py", "new.py"}
+    assert before["new.py"] == after["new.py"]
+    assert before["app.py"] != after["app.py"]
+
+
+def test_one_round_is_shown_alone(as_owner, workspace, project):
+    commits = [git(workspace.path, "rev-parse", "HEAD").strip()]
+    for name in ("first.txt", "second.txt"):
+        write(workspace, name, f"{name}\n")
+        git(workspace.path, "add", "-A")
+        git(workspace.path, "commit", "-q", "-m", name)
+        commits.append(git(workspace.path, "rev-parse", "HEAD").strip())
+    task = factories.make_task(project, status="review", workspace=workspace)
+    runs = [
+        factories.make_run(
+            task,
+            phase=phase,
+            state="succeeded",
+            session=factories.make_session(workspace),
+            base_commit=base,
+            head_commit=head,
+        )
+        for phase, base, head in zip(("implementation", "fix"), commits, commits[1:], strict=False)
+    ]
+    whole = body(as_owner.get(f"/tasks/{task.key}/?tab=changes"))
+    assert f"round={runs[0].pk}" in whole
+    assert "(the last round)" in whole
+    page = body(as_owner.get(f"/tasks/{task.key}/?tab=changes&round={runs[1].pk}"))
+    token = re.search(rf'hx-get="{url(workspace)}\?round=([^"]+)"', page)[1]
+    shown = body(as_owner.get(url(workspace, f"?round={token}"), headers=FRAGMENT))
+    assert "second.txt" in shown
+    assert "first.txt" not in shown
+    assert f"?round={token}" in shown  # "Read again" stays there
+    other = factories.make_workspace(project)
+    for bad in (url(other, f"?round={token}"), url(workspace, f"?round={token}x"), url(workspace, "?round=HEAD~1")):
+        assert "There is no such part of the change" in body(as_owner.get(bad, headers=FRAGMENT))
 
 
 def test_the_tasks_tab_fetches_it(as_owner, workspace, project):

@@ -102,6 +102,13 @@ def test_hostile_names_and_contents_stay_text(as_owner, workspace):
     assert "alert(1)" in body(as_owner.get(url(workspace, query=f"?path={name}")))
 
 
+def test_very_deep_folders_are_no_trouble(as_owner, workspace):
+    deep = "/".join(["d"] * 400)
+    write(workspace, f"{deep}/x.txt", b"at the bottom\n")
+    assert "at the bottom" in body(as_owner.get(url(workspace, query=f"?path={deep}/x.txt")))
+    assert "x.txt" in body(as_owner.get(url(workspace, query="?show=changed")))
+
+
 @pytest.mark.parametrize("path", ["../../x", ".git", "nothing", "link/secret", "%00", "a" * 5000])
 def test_what_is_not_there_is_said_in_the_files_place(as_owner, workspace, tmp_path, path):
     (tmp_path / "secret").write_text("secret")

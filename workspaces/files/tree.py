@@ -12,6 +12,7 @@ from workspaces.vcs.reading import Entry
 
 SHOWN = 200  # names of a folder that are listed at once
 CHANGED_SHOWN = 1_000  # files of the tree of the change
+DEPTH = 30  # levels of a tree that are open; what is deeper stands in the last of them, or is fetched when it is opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def _order(row: tuple[str, bool]) -> tuple[bool, str, str]:
 
 def opened_to(source: Source, path: str) -> Branch:
     """The tree from the root, with the folders open that lead to `path`, and that folder itself. What is not there stays shut."""
-    wanted = ["/".join(parts_of(path)[:depth]) for depth in range(len(parts_of(path)) + 1)]
-    return _branch(source, "", set(wanted[1:]))
+    parts = parts_of(path)[:DEPTH]
+    return _branch(source, "", {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)})
 
 
 def _branch(source: Source, path: str, opened: set[str]) -> Branch:
@@ -80,14 +81,14 @@ def changed_tree(workspace: Workspace) -> tuple[Branch, int]:
     files = changed_files(workspace)
     tree: dict[str, list[Entry]] = {"": []}
     for file in files[:CHANGED_SHOWN]:
-        parts = file.path.split("/")
-        for depth in range(1, len(parts)):
-            folder = "/".join(parts[:depth])
+        folders = file.path.split("/")[:-1][:DEPTH]
+        for depth in range(1, len(folders) + 1):
+            folder = "/".join(folders[:depth])
             if folder not in tree:
                 tree[folder] = []
-                tree["/".join(parts[: depth - 1])].append(Entry(folder, "folder"))
+                tree["/".join(folders[: depth - 1])].append(Entry(folder, "folder"))
         kind = {"120000": "link", "160000": "submodule"}.get(file.new_mode, "file")
-        tree["/".join(parts[:-1])].append(Entry(file.path, kind, status=file.status))
+        tree["/".join(folders)].append(Entry(file.path, kind, status=file.status))
     return _grown(tree, ""), len(files)
 
 

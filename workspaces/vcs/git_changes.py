@@ -90,7 +90,7 @@ def compare(
     )
     listing, between, patch = done.stdout.partition(BETWEEN)
     if done.truncated and not between:
-        return replace(_compare(checkout, command, env, base, head, nested, only, False), patch_cut=True)
+        return replace(compare(checkout, command, env, base, head, nested, only, False), patch_cut=True)
     files = parse_listing(listing + b"\0")
     if only:
         files = [file for file in files if only in (file.old_path, file.new_path)]
