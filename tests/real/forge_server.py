@@ -1,0 +1,528 @@
+"""A forge on loopback: GitHub's or Gitea's REST interface over real state (pull requests, comments, checks, issues, a git remote).
+
+Each request is held against the forge's published OpenAPI description (tests/fixtures/forge): operation, parameters, body
+and headers. What does not fit is answered with an error and kept in `problems`, which every test's fixture looks at.
+Answers are the description's own examples with this forge's state put in.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import jsonschema
+
+from tests.repositories import git
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "forge"
+TOKEN = "ghp_aSecretThatNobodyMaySee0123456789"
+PREFIX = {"github": "/api/v3", "gitea": "/api/v1"}
+SCHEME = {"github": "Bearer", "gitea": "token"}
+REPOSITORY = "octo/app"
+
+
+@dataclass
+class Fault:
+    """What happens to the next requests whose path has `words` in it."""
+
+    words: str
+    do: Callable[[Handler], None]
+    times: int
+    method: str = ""
+
+
+@dataclass
+class ForgeServer:
+    """The state of one forge with one repository, and what it was asked."""
+
+    kind: str
+    remote: Path | None = None
+    default_branch: str = "main"
+    may_push: bool = True
+    scopes: str = "repo"
+    people: set[str] = field(default_factory=lambda: {"ada", "grace"})
+    labels: dict[str, int] = field(default_factory=lambda: {"bug": 7, "studio": 8})
+    pulls: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    comments: list[dict[str, Any]] = field(default_factory=list)  # of lines
+    reviews: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    written: list[tuple[int, str]] = field(default_factory=list)  # comments that the studio wrote
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    url: str = ""
+    halt: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.description = json.loads((FIXTURES / f"{self.kind}.json").read_text())
+        self.lock = threading.RLock()
+
+    def fault(self, words: str, do: Callable[[Handler], None], *, times: int = 1, method: str = "") -> None:
+        """Let `do` answer the next requests to a path with `words`."""
+        self.faults.append(Fault(words, do, times, method))
+
+    def issue(self, number: int, title: str, body: str = "", *labels: str) -> None:
+        """An open issue."""
+        self.issues.append({"number": number, "title": title, "body": body, "labels": list(labels), "state": "open"})
+
+    def check(self, name: str, state: str, log: str = "", said: str = "") -> str:
+        """Set a check of the newest commit: passed, failed or pending. Its id."""
+        number = next((one["id"] for one in self.checks if one["name"] == name), 900 + len(self.checks))
+        self.checks = [one for one in self.checks if one["name"] != name]
+        self.checks.append({"id": number, "name": name, "state": state, "said": said})
+        self.logs[str(number)] = log
+        return str(number) if self.kind == "github" else f"status-{number}"
+
+    def comment(self, body: str, path: str = "app.py", line: int = 1, author: str = "ada") -> None:
+        """A reviewer's comment on a line."""
+        number = 500 + len(self.comments)
+        self.comments.append({"id": number, "body": body, "path": path, "line": line, "author": author})
+
+    def remark(self, body: str, author: str = "grace") -> None:
+        """A review's words about the whole change."""
+        self.reviews.append({"id": 700 + len(self.reviews), "body": body, "author": author})
+
+    def merge(self, number: int) -> str:
+        """Merge a pull request as a person does on its page; the commit that the base is at then."""
+        pull = self.pulls[number - 1]
+        commit = self.head(pull)
+        if self.remote is not None:
+            git(self.remote, "update-ref", f"refs/heads/{pull['base']}", commit)
+        pull |= {"state": "closed", "merged": True, "merge_commit": commit}
+        return commit
+
+    def close(self, number: int) -> None:
+        """Close a pull request without merging it."""
+        self.pulls[number - 1]["state"] = "closed"
+
+    def head(self, pull: dict[str, Any]) -> str:
+        """The commit of a pull request's branch."""
+        if self.remote is None:
+            return "a" * 40
+        return git(self.remote, "rev-parse", f"refs/heads/{pull['head']}").strip()
+
+    def has_branch(self, name: str) -> bool:
+        """Whether the remote has the branch."""
+        return self.remote is None or name in git(self.remote, "branch", "--format=%(refname:short)").splitlines()
+
+    def asked(self, method: str, words: str) -> int:
+        """How often it was asked so."""
+        return sum(1 for one, path in self.requests if one == method and words in path)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    @property
+    def forge(self) -> ForgeServer:
+        return self.server.forge
+
+    def do_GET(self) -> None:
+        self._handle("GET")
+
+    def do_POST(self) -> None:
+        self._handle("POST")
+
+    def _handle(self, method: str) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length) if length else b""
+        parts = urlsplit(self.path)
+        forge = self.forge
+        with forge.lock:
+            forge.requests.append((method, parts.path))
+            fault = next((one for one in forge.faults if one.words in parts.path and one.method in ("", method)), None)
+            if fault is not None:
+                fault.times -= 1
+                if not fault.times:
+                    forge.faults.remove(fault)
+        if fault is not None:
+            fault.do(self)
+        elif parts.path.startswith("/logs/"):
+            self._stored_log(parts.path.rpartition("/")[2])
+        else:
+            with forge.lock:
+                self._answer(method, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), raw)
+
+    def _stored_log(self, name: str) -> None:
+        """Where GitHub keeps logs: elsewhere, at a signed address that must not be sent a token."""
+        if "Authorization" in self.headers:
+            self.forge.problems.append("the token was sent to the store of logs")
+        self.send_text(200, self.forge.logs[name])
+
+    def _answer(self, method: str, path: str, query: dict[str, str], raw: bytes) -> None:
+        forge = self.forge
+        if self.headers.get("Authorization") != f"{SCHEME[forge.kind]} {TOKEN}":
+            self.send_json(401, {"message": f"Bad credentials: {self.headers.get('Authorization')}"})
+            return
+        found = self._operation(method, path, query, raw)
+        if isinstance(found, str):
+            forge.problems.append(f"{method} {self.path}: {found}")
+            self.send_json(500, {"message": found})
+            return
+        operation, given, body = found
+        status, answer = getattr(self, f"op_{_name(operation['operationId'])}")(given, query, body)
+        declared = operation["responses"]
+        if str(status) not in declared:
+            forge.problems.append(f"{operation['operationId']} does not answer {status}")
+        if status == 302:
+            self.send_text(302, "", {"Location": answer})
+            return
+        self.send_json(status, answer, {"X-OAuth-Scopes": forge.scopes} if forge.kind == "github" else {})
+
+    def _operation(self, method: str, path: str, query: dict[str, str], raw: bytes) -> Any:
+        """The described operation with its parameters and body, or what does not fit."""
+        forge = self.forge
+        if not path.startswith(PREFIX[forge.kind]):
+            return "this is not below the interface's address"
+        if self.headers.get("User-Agent") != "opencode-studio":
+            return "no User-Agent"
+        wanted = "application/vnd.github+json" if forge.kind == "github" else "application/json"
+        if self.headers.get("Accept") != wanted:
+            return "not the recommended Accept header"
+        inside = path.removeprefix(PREFIX[forge.kind])
+        for template, operations in forge.description["paths"].items():
+            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
+            match = re.fullmatch(pattern, inside)
+            if match and method.lower() in operations:
+                operation = operations[method.lower()]
+                given = {name: unquote(value) for name, value in match.groupdict().items()}
+                wrong = _wrong(operation, given, query, raw, self.headers.get("Content-Type", ""))
+                return wrong or (operation, given, json.loads(raw) if raw else None)
+        return "there is no such operation"
+
+    def send_json(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+        """An answer."""
+        self.send_text(status, json.dumps(value), {"Content-Type": "application/json", **(headers or {})})
+
+    def send_text(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        """An answer that is no JSON."""
+        data = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    # The operations. Those of GitHub and Gitea that tell things alike share a method.
+
+    def op_repos_get(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        if f"{given['owner']}/{given['repo']}" != REPOSITORY:
+            return 404, {"message": "Not Found"}
+        forge = self.forge
+        found = self._example("get", "")
+        return 200, found | {
+            "full_name": REPOSITORY,
+            "default_branch": forge.default_branch,
+            "permissions": {"admin": False, "push": forge.may_push, "pull": True},
+        }
+
+    op_repoget = op_repos_get
+
+    def op_pulls_list(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        pulls = [pull for pull in self.forge.pulls if query.get("state") == "all" or pull["state"] == "open"]
+        if "head" in query:
+            pulls = [pull for pull in pulls if f"{given['owner']}:{pull['head']}" == query["head"]]
+        return 200, self._page([self._pull(pull) for pull in reversed(pulls)], query)
+
+    op_repolistpullrequests = op_pulls_list
+
+    def op_pulls_create(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        forge = self.forge
+        exists = any(pull["head"] == body["head"] and pull["state"] == "open" for pull in forge.pulls)
+        if exists and forge.kind == "gitea":
+            return 409, {"message": "pull request already exists for these targets"}
+        if exists or not forge.has_branch(body["head"]):
+            said = "A pull request already exists for octo:x." if exists else "head is invalid"
+            return 422, {"message": "Validation Failed", "errors": [{"code": "custom", "message": said}]}
+        draft = body.get("draft", False) if forge.kind == "github" else body["title"].startswith("WIP:")
+        pull = {
+            "number": len(forge.pulls) + 1, "title": body["title"], "body": body.get("body", ""), "head": body["head"],
+            "base": body["base"], "draft": draft, "state": "open", "merged": False, "merge_commit": "", "labels": [],
+            "reviewers": [],
+        }  # fmt: skip
+        forge.pulls.append(pull)
+        return 201, self._pull(pull)
+
+    op_repocreatepullrequest = op_pulls_create
+
+    def op_pulls_get(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        number = int(given.get("pull_number") or given["index"])
+        if not 0 < number <= len(self.forge.pulls):
+            return 404, {"message": "Not Found"}
+        return 200, self._pull(self.forge.pulls[number - 1])
+
+    op_repogetpullrequest = op_pulls_get
+
+    def op_pulls_request_reviewers(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        number = int(given.get("pull_number") or given["index"])
+        if set(body["reviewers"]) - self.forge.people:
+            return 422, {"message": "Reviews may only be requested from collaborators."}
+        self.forge.pulls[number - 1]["reviewers"] += body["reviewers"]
+        return 201, self._pull(self.forge.pulls[number - 1]) if self.forge.kind == "github" else []
+
+    op_repocreatepullreviewrequests = op_pulls_request_reviewers
+
+    def op_issues_add_labels(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        forge = self.forge
+        names = {number: name for name, number in forge.labels.items()}
+        found = [names[one] if isinstance(one, int) else one for one in body["labels"]]
+        forge.pulls[int(given.get("issue_number") or given["index"]) - 1]["labels"] += found
+        return 200, [{"name": name} for name in found]
+
+    op_issueaddlabel = op_issues_add_labels
+
+    def op_issuelistlabels(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        [example] = self._example("get", "/labels")
+        rows = [{**example, "id": number, "name": name} for name, number in self.forge.labels.items()]
+        return 200, self._page(rows, query)
+
+    def op_checks_list_for_ref(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        found = self._example("get", "/commits/{ref}/check-runs")
+        [example] = found["check_runs"]
+        words = {"passed": "success", "failed": "failure", "pending": None}
+        runs = [
+            example
+            | {
+                "id": one["id"],
+                "name": one["name"],
+                "status": "completed" if words[one["state"]] else "in_progress",
+                "conclusion": words[one["state"]],
+                "html_url": f"{self.forge.url}/octo/app/actions/runs/1/job/{one['id']}",
+                "output": {"title": one["said"], "summary": "", "text": None},
+            }
+            for one in self.forge.checks
+        ]
+        return 200, {"total_count": len(runs), "check_runs": self._page(runs, query)}
+
+    def op_repos_get_combined_status_for_ref(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        return 200, self._example("get", "/commits/{ref}/status") | {"statuses": [], "total_count": 0}
+
+    def op_repogetcombinedstatusbyref(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        found = self._example("get", "/commits/{ref}/status")
+        [example] = found["statuses"]
+        words = {"passed": "success", "failed": "failure", "pending": "pending"}
+        rows = [
+            example
+            | {"id": one["id"], "context": one["name"], "status": words[one["state"]], "description": one["said"]}
+            for one in self.forge.checks
+        ]
+        return 200, found | {"statuses": rows, "total_count": len(rows)}
+
+    def op_actions_download_job_logs_for_workflow_run(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        return 302, f"{self.forge.url.replace('127.0.0.1', 'localhost')}/logs/{given['job_id']}"
+
+    def op_pulls_list_review_comments(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        [example] = self._example("get", "/pulls/{pull_number}/comments")
+        return 200, self._page(
+            [example | self._comment(one) | {"line": one["line"]} for one in self.forge.comments], query
+        )
+
+    def op_repogetpullreviewcomments(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        [example] = self._example("get", "/pulls/{index}/reviews/{id}/comments")
+        return 200, [example | self._comment(one) | {"position": one["line"]} for one in self.forge.comments]
+
+    def op_pulls_list_reviews(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        forge = self.forge
+        [example] = self._example("get", "/pulls/{%s}/reviews" % ("pull_number" if forge.kind == "github" else "index"))
+        rows = [
+            example | {"id": one["id"], "body": one["body"], "user": {"login": one["author"]}} for one in forge.reviews
+        ]
+        if forge.kind == "gitea" and forge.comments:
+            rows.append(example | {"id": 699, "body": "", "comments_count": len(forge.comments)})
+        return 200, self._page(rows, query)
+
+    op_repolistpullreviews = op_pulls_list_reviews
+
+    def op_issues_list_for_repo(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        rows = [self._issue(one) for one in self.forge.issues if query["labels"] in one["labels"]]
+        return 200, self._page(rows, query)
+
+    op_issuelistissues = op_issues_list_for_repo
+
+    def op_issues_get(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        number = int(given.get("issue_number") or given["index"])
+        found = next((self._issue(one) for one in self.forge.issues if one["number"] == number), None)
+        if found is None and 0 < number <= len(self.forge.pulls):
+            found = {"number": number, "title": "A pull request", "pull_request": {"url": "x"}}
+        return (200, found) if found else (404, {"message": "Not Found"})
+
+    op_issuegetissue = op_issues_get
+
+    def op_issues_create_comment(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        self.forge.written.append((int(given.get("issue_number") or given["index"]), body["body"]))
+        return 201, {"id": 1, "body": body["body"]}
+
+    op_issuecreatecomment = op_issues_create_comment
+
+    def _page(self, rows: list[Any], query: dict[str, str]) -> list[Any]:
+        size, page = int(query.get("per_page") or query.get("limit") or 30), int(query.get("page") or 1)
+        return rows[(page - 1) * size : page * size]
+
+    def _pull(self, pull: dict[str, Any]) -> dict[str, Any]:
+        name = "pull_number" if self.forge.kind == "github" else "index"
+        commit, merged = self.forge.head(pull), pull["merged"]
+        return self._example("get", f"/pulls/{{{name}}}") | {
+            "number": pull["number"],
+            "html_url": f"{self.forge.url}/octo/app/pull/{pull['number']}",
+            "title": pull["title"],
+            "body": pull["body"],
+            "state": pull["state"],
+            "draft": pull["draft"],
+            "merged": merged,
+            "merged_at": "2026-01-01T00:00:00Z" if merged else None,
+            # GitHub names a test merge here while the pull request is open.
+            "merge_commit_sha": pull["merge_commit"] or "e" * 40,
+            "head": {"label": f"octo:{pull['head']}", "ref": pull["head"], "sha": commit},
+            "base": {"label": f"octo:{pull['base']}", "ref": pull["base"], "sha": "b" * 40},
+        }
+
+    def _comment(self, one: dict[str, Any]) -> dict[str, Any]:
+        url = f"{self.forge.url}/octo/app/pull/1#comment-{one['id']}"
+        return {
+            "id": one["id"], "body": one["body"], "path": one["path"], "html_url": url, "user": {"login": one["author"]},
+        }  # fmt: skip
+
+    def _issue(self, one: dict[str, Any]) -> dict[str, Any]:
+        name = "issue_number" if self.forge.kind == "github" else "index"
+        found = self._example("get", f"/issues/{{{name}}}")
+        found.pop("pull_request", None)
+        labels = [{"id": self.forge.labels.get(label, 1), "name": label} for label in one["labels"]]
+        return found | {
+            "number": one["number"],
+            "title": one["title"],
+            "body": one["body"],
+            "labels": labels,
+            "html_url": f"{self.forge.url}/octo/app/issues/{one['number']}",
+        }
+
+    def _example(self, method: str, path: str) -> Any:
+        """The answer that the description gives as an example."""
+        responses = self.forge.description["paths"][f"/repos/{{owner}}/{{repo}}{path}"][method]["responses"]
+        return copy.deepcopy(next(one["example"] for one in responses.values() if "example" in one))
+
+
+def _name(operation: str) -> str:
+    return operation.replace("/", "_").replace("-", "_").lower()
+
+
+def _wrong(operation: Any, given: dict[str, str], query: dict[str, str], raw: bytes, content: str) -> str:
+    """What of a request does not fit its description; empty when all does."""
+    known = {(one["in"], one["name"]): one for one in operation["parameters"]}
+    for place, values in (("path", given), ("query", query)):
+        for name, value in values.items():
+            parameter = known.get((place, name))
+            if parameter is None:
+                return f"no {place} parameter {name}"
+            schema = parameter["schema"]
+            numeric = schema.get("type") == "integer"
+            if numeric and not value.isdecimal():
+                return f"{name} is no number"
+            try:
+                jsonschema.validate(int(value) if numeric else value, schema)
+            except jsonschema.ValidationError as error:
+                return f"{name}: {error.message}"
+    if missing := [
+        name for (place, name), one in known.items() if one.get("required") and name not in {**given, **query}
+    ]:
+        return f"without {missing}"
+    described = operation.get("requestBody")
+    if described is None:
+        return "a body that nobody reads" if raw else ""
+    if not content.startswith("application/json"):
+        return f"a body of the type {content!r}"
+    schema = described["content"]["application/json"]["schema"]
+    closed = schema if "oneOf" in schema else {**schema, "additionalProperties": False}
+    try:
+        jsonschema.validate(json.loads(raw), closed)
+    except (ValueError, jsonschema.ValidationError) as error:
+        return str(error)[:300]
+    return ""
+
+
+@contextmanager
+def forge_server(kind: str, remote: Path | None = None, **state: Any) -> Iterator[ForgeServer]:
+    """A running forge; it fails when a request did not fit the description."""
+    forge = ForgeServer(kind, remote, **state)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.forge = forge  # type: ignore[attr-defined]
+    forge.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield forge
+        assert forge.problems == []
+    finally:
+        forge.halt.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+# Faults.
+
+
+def status(code: int, body: Any = None, **headers: str) -> Callable[[Handler], None]:
+    """An answer with this status."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: handler.send_json(code, body if body is not None else {"message": "Broken"}, named)
+
+
+def html(handler: Handler) -> None:
+    """A page instead of JSON, as a proxy that wants a login shows."""
+    handler.send_text(200, "<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"})
+
+
+def hang(handler: Handler) -> None:
+    """No answer until the test is over."""
+    handler.forge.halt.wait(30)
+    handler.close_connection = True
+
+
+def drip(handler: Handler) -> None:
+    """A byte now and then, for ever."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    try:
+        while not handler.forge.halt.wait(0.05):
+            handler.wfile.write(b" ")
+    except OSError:
+        pass
+    handler.close_connection = True
+
+
+def huge(handler: Handler) -> None:
+    """100 MB."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(100 * 1024 * 1024))
+    handler.end_headers()
+    try:
+        for _ in range(1600):
+            handler.wfile.write(b"x" * 65536)
+    except OSError:
+        pass
+    handler.close_connection = True
+
+
+def soon() -> str:
+    """The time of a rate limit's end, as forges tell it."""
+    return str(int(time.time()) + 600)

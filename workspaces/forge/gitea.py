@@ -1,0 +1,154 @@
+"""Gitea and Forgejo over REST (api/v1). Where they tell things as GitHub does, github.py reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from workspaces.forge import answers, github
+from workspaces.forge.base import (
+    CHECKS_LIMIT,
+    COMMENTS_LIMIT,
+    ISSUES_LIMIT,
+    Access,
+    Check,
+    Comment,
+    ForgeError,
+    Issue,
+    NewPull,
+    NotThere,
+    Pull,
+)
+from workspaces.forge.github import chosen, pull_of, remark
+from workspaces.forge.http import ForgeClient
+
+DRAFT = "WIP: "  # a pull request whose title begins so is a draft there
+DRAFTS = re.compile(r"^(?:WIP:|\[WIP\])\s*", re.IGNORECASE)
+FOUND_LIMIT = 200  # pull requests that are looked through for one branch: the list has no filter for it
+REVIEWS_LIMIT = 50  # each needs a request of its own for its comments
+LABELS_LIMIT = 200
+STATUSES = {"success": "passed", "pending": "pending", "warning": "neutral", "skipped": "neutral"}
+
+
+class Gitea:
+    """One repository on Gitea or Forgejo; see workspaces/forge/base.py for what each method promises."""
+
+    def __init__(self, base_url: str, repository: str, token: str) -> None:
+        self._client = ForgeClient(base_url, token=token, scheme="token", accept="application/json")
+        self._path = f"/repos/{quote(repository, safe='/')}"
+
+    def check_access(self) -> Access:
+        """See Forge."""
+        try:
+            found = self._client.get(self._path)
+        except ForgeError as error:
+            if error.transient:
+                raise
+            hint = " Or the token may not see it: it needs the scope “write:repository”."
+            return Access(problems=(error.message + (hint if isinstance(error, NotThere) else ""),))
+        problems = []
+        if answers.part(found, "permissions", "push") is not True:
+            problems.append(
+                "The token may read this repository but not write to it. It needs the scopes “write:repository” and "
+                "“write:issue”, of an account that may write."
+            )
+        if answers.part(found, "has_pull_requests") is False:
+            problems.append("Pull requests are turned off in this repository's settings on the forge.")
+        return Access(answers.line(found, "full_name"), answers.line(found, "default_branch"), tuple(problems))
+
+    def create(self, new: NewPull) -> Pull:
+        """See Forge."""
+        title = f"{DRAFT}{new.title}" if new.draft else new.title
+        body = {"title": title, "head": new.head, "base": new.base, "body": new.body}
+        return _pull(self._client.post(f"{self._path}/pulls", body))
+
+    def decorate(self, number: int, reviewers: Sequence[str], labels: Sequence[str]) -> list[str]:
+        """See Forge. Labels are named by numbers here, which are looked up first."""
+        notes = []
+        for reviewer in reviewers:
+            try:
+                self._client.post(f"{self._path}/pulls/{number}/requested_reviewers", {"reviewers": [reviewer]})
+            except ForgeError as error:
+                if error.transient:
+                    raise
+                notes.append(f"{reviewer} was not asked to review. {error.message}")
+        if labels:
+            rows = self._client.pages(f"{self._path}/labels", most=LABELS_LIMIT, size="limit")
+            known = {answers.line(row, "name"): answers.number(row, "id") for row in answers.objects(list(rows))}
+            missing = [label for label in labels if label not in known]
+            if missing:
+                notes.append(f"The forge has no label {', '.join(missing)}.")
+            ids = [known[label] for label in labels if label in known]
+            if ids:
+                self._client.post(f"{self._path}/issues/{number}/labels", {"labels": ids})
+        return notes
+
+    def find(self, branch: str, commit: str) -> Pull | None:
+        """See Forge."""
+        rows = self._client.pages(
+            f"{self._path}/pulls", most=FOUND_LIMIT, size="limit", state="all", sort="recentupdate"
+        )
+        return chosen([_pull(row) for row in answers.objects(list(rows))], branch, commit)
+
+    def pull(self, number: int) -> Pull:
+        """See Forge."""
+        return _pull(self._client.get(f"{self._path}/pulls/{number}"))
+
+    def checks(self, commit: str) -> list[Check]:
+        """See Forge."""
+        found = self._client.get(f"{self._path}/commits/{quote(commit, safe='')}/status", limit=CHECKS_LIMIT)
+        rows = answers.objects(answers.part(found, "statuses"))
+        return [github.status(row, "status", STATUSES) for row in rows][:CHECKS_LIMIT]
+
+    def log(self, check: Check) -> str:
+        """See Forge. A status names a page, not a job whose log could be asked for."""
+        return check.summary
+
+    def comments(self, number: int) -> list[Comment]:
+        """See Forge."""
+        where = f"{self._path}/pulls/{number}/reviews"
+        found: list[Comment] = []
+        for row in answers.objects(list(self._client.pages(where, most=REVIEWS_LIMIT, size="limit"))):
+            if answers.text(row, "body").strip():
+                found.append(remark(row))
+            if answers.number(row, "comments_count"):
+                rows = self._client.get(f"{where}/{answers.identity(row, 'id')}/comments")
+                found += [_comment(one) for one in answers.objects(rows)]
+        return found[:COMMENTS_LIMIT]
+
+    def issue(self, number: int) -> Issue:
+        """See Forge."""
+        found = self._client.get(f"{self._path}/issues/{number}")
+        if answers.part(found, "pull_request") is not None:
+            raise NotThere(f"#{number} is a pull request, not an issue.")
+        return github.issue(found)
+
+    def issues(self, label: str) -> list[Issue]:
+        """See Forge."""
+        rows = self._client.pages(
+            f"{self._path}/issues", most=ISSUES_LIMIT, size="limit", labels=label, state="open", type="issues"
+        )
+        return [github.issue(row) for row in answers.objects(list(rows))]
+
+    def comment(self, number: int, body: str) -> None:
+        """See Forge."""
+        self._client.post(f"{self._path}/issues/{number}/comments", {"body": body})
+
+
+def _pull(row: Any) -> Pull:
+    title = answers.line(row, "title", limit=300)
+    bare = DRAFTS.sub("", title)
+    return pull_of(row, title=bare, draft=bare != title)
+
+
+def _comment(row: dict[str, Any]) -> Comment:
+    return Comment(
+        id=f"comment-{answers.identity(row, 'id')}",
+        author=answers.line(row, "user", "login"),
+        path=answers.line(row, "path", limit=1_000),
+        line=answers.number(row, "position") or answers.number(row, "original_position") or None,
+        body=answers.text(row, "body", limit=answers.BODY_LIMIT),
+        url=answers.url(row, "html_url"),
+    )
