@@ -8,12 +8,13 @@ from sessions_app import api as sessions_api
 from sessions_app import asks_api, budgets_api, inbox_api, rules_api
 from studio.api import document, feed, health
 from tasks import api as tasks_api
-from tasks import merge_api, usage_api
+from tasks import forge_api, merge_api, usage_api
 from workspaces import api as workspaces_api
 from workspaces import storage_api
 from workspaces.commands import api as commands_api
 from workspaces.files import api as files_api
 from workspaces.setup import api as setup_api
+from workspaces.forge import api as workspace_forge_api
 
 version_1: list[URLPattern | URLResolver] = [
     *health.urlpatterns,
@@ -23,6 +24,8 @@ version_1: list[URLPattern | URLResolver] = [
     *merge_api.urlpatterns,
     *setup_api.urlpatterns,
     *files_api.urlpatterns,
+    *workspace_forge_api.urlpatterns,
+    *forge_api.urlpatterns,
     *tasks_api.urlpatterns,
     *sessions_api.urlpatterns,
     *inbox_api.urlpatterns,

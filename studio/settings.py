@@ -244,6 +244,10 @@ SPECTACULAR_SETTINGS = {
         "BudgetAction": "sessions_app.models.BudgetAction",
         "AskTimeout": "sessions_app.models.AskTimeout",
         "RuleAction": "sessions_app.models.RuleAction",
+        "ForgeKind": "workspaces.models.ForgeKind",
+        "PullRequestState": "workspaces.models.PullRequestState",
+        "ChecksState": "workspaces.models.ChecksState",
+        "ReviewSource": "tasks.choices.ReviewSource",
     },
 }
 

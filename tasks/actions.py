@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio.kernel.permissions import Role
-from tasks.choices import Needs, RunState, Status
+from tasks.choices import CompletionWay, Needs, RunState, Status
 from tasks.models import Task
 
 # Every action by name, with the role it takes.
@@ -69,5 +69,8 @@ def possible_for(task: Task) -> list[str]:
         task.run_state,
         needs=task.needs,
         resolving=bool(task.resolving),
-        merged=bool(task.completed_commit) and not task.reverted_commit,
+        # What was merged on the forge is taken back there.
+        merged=bool(task.completed_commit)
+        and not task.reverted_commit
+        and task.completed_how != CompletionWay.PULL_REQUEST,
     )

@@ -16,7 +16,7 @@ from studio import operations
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from tasks.choices import RunPhaseState
-from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
+from tasks.models import Finding, ImportedIssue, PhaseRun, Plan, Review, Task, TaskHistory
 from tasks.operations import board_figures
 from tasks.services.advance import advance_turn
 from tasks.services.board import delete_task, edit_task
@@ -239,3 +239,12 @@ class TaskHistoryAdmin(ReadOnly, ReadOnlyBase):
     list_display = ["at", "task", "action", "from_status", "to_status", "actor_name", "reason"]
     list_filter = ["action", "to_status"]
     search_fields = ["task__key", "actor_name", "reason"]
+
+
+@admin.register(ImportedIssue)
+class ImportedIssueAdmin(ReadOnly, ReadOnlyBase):
+    """Which issue of a forge each task came from."""
+
+    list_display = ["task", "repository", "number", "url", "created_at"]
+    list_select_related = ["task"]
+    search_fields = ["task__key", "repository", "url"]

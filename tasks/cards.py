@@ -65,6 +65,7 @@ WAITS_FOR: dict[str, str] = {
     Needs.REVIEW: "Review change",
     Needs.DECISION: "Your decision",
     Needs.CONFLICT: "Merge conflict",
+    Needs.PULL_REQUEST: "Pull request open",
     Needs.ANSWER: "Answer the agent",
     Needs.UNKNOWN: "Lost track: decide",
 }
@@ -212,8 +213,9 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
         sentence = known.sentence if known else task.reason or "Failed."
         return Mark("red", "alert", cut(sentence, REASON_SHOWN), title=cut(task.reason, 300))
     if task.needs in WAITS_FOR:
-        icon = "merge" if task.needs == Needs.CONFLICT else "hand"
-        return Mark("amber", icon, WAITS_FOR[task.needs], title=cut(task.reason, 300))
+        icon = "merge" if task.needs in (Needs.CONFLICT, Needs.PULL_REQUEST) else "hand"
+        tone = "accent" if task.needs == Needs.PULL_REQUEST else "amber"  # people look at it elsewhere
+        return Mark(tone, icon, WAITS_FOR[task.needs], title=cut(task.reason, 300))
     if task.run_state == RunState.STOPPED:
         return Mark("grey", "pause", "Stopped")
     if task.run_state == RunState.QUEUED:
@@ -229,7 +231,8 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
 
 def _at_work(task: Task, run: PhaseRun | None) -> Mark:
     if run is None:
-        doing = {Status.REVIEW: "Merging", Status.DONE: "Taking it back"}
+        merging = cut(task.reason.rstrip("."), REASON_SHOWN) or "Merging"
+        doing = {Status.REVIEW: merging, Status.DONE: "Taking it back"}
         return Mark("accent", "spin", doing.get(Status(task.status), "At work"))
     text = AT_WORK[run.phase] + (f" ({run.round})" if run.round > 1 else "")
     if run.stop_requested_at:

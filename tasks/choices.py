@@ -67,6 +67,7 @@ class Needs(models.TextChoices):
     REVIEW = "review", "Changes to review"
     DECISION = "decision", "A decision"  # the review rounds are used up
     CONFLICT = "conflict", "Merge conflict"
+    PULL_REQUEST = "pull_request", "Pull request open"  # people look at it on the forge
     FAILURE = "failure", "Failed: look and retry"
     RESUME = "resume", "Stopped: resume or cancel"
     ANSWER = "answer", "An answer"  # an agent asks something
@@ -90,6 +91,13 @@ class FindingState(models.TextChoices):
     DISMISSED = "dismissed"
 
 
+class ReviewSource(models.TextChoices):
+    """Who reviewed."""
+
+    AGENT = "agent"
+    PULL_REQUEST = "pull_request", "Pull request"  # people on the forge
+
+
 class Verdict(models.TextChoices):
     """What a review concluded. Anything else is not a verdict."""
 
@@ -103,6 +111,7 @@ class CompletionWay(models.TextChoices):
     MERGE = "merge"
     SQUASH = "squash"
     REBASE = "rebase"
+    PULL_REQUEST = "pull_request", "Pull request"  # merged on the forge
     NONE = "none"
 
 
@@ -194,5 +203,13 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "revert_refused": ErrorText("The merge was not taken back.", "Read the reason, then press Revert again."),
     "merge_refused": ErrorText("The merge was refused and nothing was moved.", "Read the reason, then complete again."),
+    "pull_request_failed": ErrorText(
+        "The pull request could not be opened or brought up to date. The change is kept.",
+        "Read the reason; “Check the connection” in the project's forge settings says what is missing. Then complete again.",
+    ),
+    "pull_request_closed": ErrorText(
+        "The pull request was closed on the forge without being merged.",
+        "Request changes, open it again there, or complete the task another way.",
+    ),
     "internal_error": ErrorText("The studio itself failed here.", "Look at the log, then press Retry."),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from studio.queue import Names
-from tasks.services import advance, card_refresh, prepare, setup
+from tasks.services import advance, card_refresh, prepare, pull_requests, setup
 from tasks.services import schedule as scheduling
 from tasks.services import sweep as sweeping
 
@@ -44,6 +44,12 @@ def refresh_card(turn_id: str) -> None:
 def advance_merge(attempt_id: str) -> None:
     """Draw the conclusion from a settled merge."""
     advance.advance_merge(attempt_id)
+
+
+@shared_task(name=Names.ADVANCE_PULL_REQUEST)
+def advance_pull_request(pull_request_id: str) -> None:
+    """Draw the conclusion from what became of a pull request."""
+    pull_requests.advance_pull_request(pull_request_id)
 
 
 @shared_task(name=Names.SWEEP_TASKS)

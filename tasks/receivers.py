@@ -11,8 +11,8 @@ from studio.kernel.errors import Conflict
 from studio.queue import Names, enqueue
 from tasks.choices import ACTIVE_RUN_STATES, RunState, Status
 from tasks.models import PhaseRun, Task
-from workspaces.models import Command, CommandKind, Project
-from workspaces.signals import command_settled, merge_settled, removing_project
+from workspaces.models import Command, CommandKind, Project, PullRequest
+from workspaces.signals import command_settled, merge_settled, pull_request_changed, removing_project
 
 
 def on_turn_settled(*, turn: Turn, **_: Any) -> None:
@@ -42,6 +42,11 @@ def on_command_settled(*, command: Command, **_: Any) -> None:
         enqueue(Names.CONTINUE_RUN, command.workspace_id)
 
 
+def on_pull_request_changed(*, pull_request: PullRequest, **_: Any) -> None:
+    """Something is new about a pull request: its task says so, or is done."""
+    enqueue(Names.ADVANCE_PULL_REQUEST, pull_request.pk)
+
+
 def on_removing_project(*, project: Project, **_: Any) -> None:
     """A project is not removed under an agent or a merge."""
     busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
@@ -58,4 +63,5 @@ def connect() -> None:
     ask_closed.connect(on_ask_changed, dispatch_uid="tasks.ask_closed")
     merge_settled.connect(on_merge_settled, dispatch_uid="tasks.merge_settled")
     command_settled.connect(on_command_settled, dispatch_uid="tasks.command_settled")
+    pull_request_changed.connect(on_pull_request_changed, dispatch_uid="tasks.pull_request_changed")
     removing_project.connect(on_removing_project, dispatch_uid="tasks.removing_project")

@@ -160,7 +160,7 @@ def sessions(task: Task) -> QuerySet[AgentSession]:
 
 def attempt_findings(task: Task) -> QuerySet[Finding]:
     """The findings of the task's present attempt; those of earlier ones stay readable and bind nobody."""
-    return task.findings.filter(review__run__attempt=task.attempt).order_by("number")
+    return task.findings.filter(review__attempt=task.attempt).order_by("number")
 
 
 def open_findings(task: Task, *, severity: str | None = None) -> QuerySet[Finding]:

@@ -91,14 +91,17 @@ class FindingSerializer(serializers.ModelSerializer[Finding]):
 
 
 class ReviewSerializer(serializers.ModelSerializer[Review]):
-    """One review by an agent; `verdict` is empty until a clear one was handed in."""
+    """One review, by an agent or by people on a pull request; `verdict` is empty until a clear one was handed in."""
 
     verdict = serializers.ChoiceField(choices=Verdict.choices, allow_blank=True, read_only=True)
     findings = FindingSerializer(many=True, read_only=True)
 
     class Meta:
         model = Review
-        fields = ["id", "run", "round", "verdict", "summary", "head_commit", "created_at", "decided_at", "findings"]
+        fields = [
+            "id", "source", "run", "attempt", "round", "verdict", "summary", "head_commit", "created_at", "decided_at",
+            "findings",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -222,4 +225,16 @@ class ActionSerializer(StrictSerializer[Any]):
         allow_blank=True,
         trim_whitespace=False,
         help_text="With complete and revert: the commit's message; made from the task when not given.",
+    )
+    title = serializers.CharField(
+        required=False, allow_blank=True, help_text="With complete by pull_request: its title; else the task's."
+    )
+    body = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="With complete by pull_request: its text in markdown; else made of task, plan and summary.",
+    )
+    draft = serializers.BooleanField(
+        required=False, allow_null=True, default=None, help_text="With complete by pull_request: whether it is a draft."
     )

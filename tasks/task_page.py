@@ -14,6 +14,7 @@ from tasks.cards import AT_WORK, SETTING_UP
 from tasks.choices import (
     ACTIVE_RUN_STATES,
     BOARD_COLUMNS,
+    CompletionWay,
     FindingState,
     Needs,
     Phase,
@@ -40,6 +41,7 @@ TABS = {
     "files": "Files",
     "review": "AI review",
     "commands": "Commands",
+    "pull_request": "Pull request",
     "history": "History",
 }
 DOES = {
@@ -62,7 +64,7 @@ class Step:
 class Now:
     """What is going on. `kind` decides which actions the panel offers; see templates/tasks/_now.html."""
 
-    kind: str  # todo, queued, running, answer, stopping, merging, plan, review, decision, conflict, failed, stopped, done, cancelled, idle
+    kind: str  # todo, queued, running, answer, stopping, merging, plan, review, decision, conflict, proposed, failed, stopped, done, cancelled, idle
     tone: str
     icon: str
     title: str
@@ -199,10 +201,15 @@ def _done(detail: TaskDetail) -> Now:
     task, merge = detail.task, detail.merge
     if task.run_state == RunState.RUNNING:
         return Now("merging", "accent", "spin", task.reason)
-    if task.completed_how == "none" or not task.completed_commit:
+    if task.completed_how == CompletionWay.NONE or not (
+        task.completed_commit or task.completed_how == CompletionWay.PULL_REQUEST
+    ):
         kept = task.workspace.kept_patch if task.workspace else ""
         text = f"What was not merged is kept as a patch: {kept}" if kept else ""
         return Now("done", "green", "check", "Finished without merging", text)
+    if task.completed_how == CompletionWay.PULL_REQUEST:
+        text = f"{task.reason} Your own checkout has it after the next pull."
+        return Now("done", "green", "check", f"Merged on the forge as {task.completed_commit[:10]}", text)
     target = merge.target_branch if merge else task.project.default_branch
     text = merge.checkout_note if merge else ""
     if task.reverted_commit:
@@ -265,6 +272,8 @@ def _waiting(detail: TaskDetail) -> Now:
         return Now("answer", "red", "alert", "Nobody can say how the agent's turn ended", task.reason)
     if task.needs == Needs.DECISION:
         return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
+    if task.needs == Needs.PULL_REQUEST:
+        return Now("proposed", "accent", "merge", "The pull request is open", task.reason)
     if task.status == Status.REVIEW:
         return Now("review", "amber", "hand", "The change is ready for you", task.reason or _reviewed(detail))
     return Now("idle", "grey", "pause", "Nothing happens at the moment", task.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tasks.views import board, health, merge, start, task, usage, waiting
+from tasks.views import board, health, merge, pull_request, start, task, usage, waiting
 
 urlpatterns = [
     path("waiting/", waiting.waiting, name="waiting"),
@@ -18,6 +18,8 @@ urlpatterns = [
     path("projects/<str:key>/board/<slug:status>/", board.board_column, name="board-column"),
     path("projects/<str:key>/usage/", usage.usage, name="project-usage"),
     path("projects/<str:key>/tasks/new/", board.create, name="task-create"),
+    path("projects/<str:key>/settings/forge/import/", pull_request.import_from_forge, name="project-import-issues"),
+    path("tasks/<str:ref>/pull-request/<slug:action>/", pull_request.act, name="pull-request-act"),
     path("tasks/<str:ref>/", task.task, name="task"),
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),
     path("tasks/<str:ref>/merge/", merge.merge_preview, name="task-merge"),

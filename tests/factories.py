@@ -206,7 +206,7 @@ def make_plan(task: Task, *, text: str = "1. Do it.\n2. Test it.", **fields: Any
 def make_review(task: Task, *, verdict: str = "", **fields: Any) -> Review:
     """A review with a run of its own."""
     run = fields.pop("run", None) or make_run(task, phase=Phase.REVIEW, state=RunPhaseState.SUCCEEDED)
-    return Review.objects.create(task=task, run=run, round=run.round, verdict=verdict, **fields)
+    return Review.objects.create(task=task, run=run, attempt=run.attempt, round=run.round, verdict=verdict, **fields)
 
 
 def make_finding(task: Task, *, review: Review | None = None, severity: str = Severity.ERROR, **fields: Any) -> Finding:

@@ -1,4 +1,4 @@
-"""The operator's view of repositories, checkouts, merges and commands in the background.
+"""The operator's view of repositories, checkouts, merges, pull requests and commands in the background.
 
 Settings and actions go through the services; workspaces, merges and commands are read-only. Memberships are plain rows.
 """
@@ -24,14 +24,18 @@ from workspaces.commands.services import cancel_command
 from workspaces.models import (
     Command,
     CommandState,
+    ForgeConnection,
     KeptWork,
     MergeAttempt,
     Project,
     ProjectMembership,
+    PullRequest,
+    PullRequestState,
+    ReviewComment,
     Workspace,
     WorkspaceState,
 )
-from workspaces.services import remove_project, request_removal, retry_merge, update_project
+from workspaces.services import refresh_pull_request, remove_project, request_removal, retry_merge, update_project
 from workspaces.services.merges.request import ACTIVE
 from workspaces.services.ownership import unknown_folders
 from workspaces.services.projects import EDITABLE
@@ -42,11 +46,16 @@ if TYPE_CHECKING:
     MergeAdminBase = admin.ModelAdmin[MergeAttempt]
     CommandAdminBase = admin.ModelAdmin[Command]
     KeptAdminBase = admin.ModelAdmin[KeptWork]
+    ConnectionAdminBase = admin.ModelAdmin[ForgeConnection]
+    PullRequestAdminBase = admin.ModelAdmin[PullRequest]
+    CommentAdminBase = admin.ModelAdmin[ReviewComment]
+    CommentInlineBase = admin.TabularInline[ReviewComment, PullRequest]
     MembershipInlineBase = admin.TabularInline[ProjectMembership, Project]
     MergeInlineBase = admin.TabularInline[MergeAttempt, Workspace]
 else:  # these classes take no parameters while they run
     ProjectAdminBase = WorkspaceAdminBase = MergeAdminBase = CommandAdminBase = KeptAdminBase = admin.ModelAdmin
-    MembershipInlineBase = MergeInlineBase = admin.TabularInline
+    ConnectionAdminBase = PullRequestAdminBase = CommentAdminBase = admin.ModelAdmin
+    MembershipInlineBase = MergeInlineBase = CommentInlineBase = admin.TabularInline
 
 
 def workspace_figures() -> Iterable[Figure]:
@@ -71,6 +80,11 @@ def workspace_figures() -> Iterable[Figure]:
     damaged = Workspace.objects.filter(state=WorkspaceState.READY).exclude(trouble="").count()
     yield Figure("Workspaces that were damaged", damaged, rows, alarm=damaged > 0)
     yield Figure("Merges under way", MergeAttempt.objects.filter(state__in=ACTIVE).count(), merges)
+    pulls = reverse("admin:workspaces_pullrequest_changelist")
+    open_pulls = PullRequest.objects.filter(state=PullRequestState.OPEN)
+    troubled = open_pulls.exclude(error="").count()
+    note = "They are read again by themselves; the rows say why it failed." if troubled else ""
+    yield Figure("Pull requests open", open_pulls.count(), pulls, alarm=troubled > 0, note=note)
     commands = reverse("admin:workspaces_command_changelist")
     running = Command.objects.filter(state__in=RUNNING).count()
     yield Figure("Commands running", running, f"{commands}?state__exact={CommandState.RUNNING}")
@@ -216,3 +230,54 @@ class CommandAdmin(ReadOnly, LiveListMixin, CommandAdminBase):
         """End commands that run."""
         rows = queryset.select_related("workspace__project")
         for_each(self, request, rows, lambda row: cancel_command(command=row, actor=request.user), "is being ended")
+
+
+@admin.register(ForgeConnection)
+class ForgeConnectionAdmin(ReadOnly, ConnectionAdminBase):
+    """Connections to forges; they are set on the project's own page, and a token is shown nowhere."""
+
+    list_display = ["project", "kind", "base_url", "repository", "remote", "updated_at"]
+    list_filter = ["kind"]
+    list_select_related = ["project"]
+    search_fields = ["project__name", "repository", "base_url"]
+    exclude = ["sealed_token"]
+
+
+class ReviewCommentInline(ReadOnly, CommentInlineBase):
+    """What people wrote about a pull request."""
+
+    model = ReviewComment
+    fields = readonly_fields = ("created_at", "author", "path", "line", "body", "finding")
+    extra = 0
+
+
+@admin.register(PullRequest)
+class PullRequestAdmin(ReadOnly, LiveListMixin, PullRequestAdminBase):
+    """Pull requests, with why one could not be opened and when each is read next."""
+
+    list_display = [
+        "__str__", "workspace", "state", "checks_state", "error", "attempts", "synced_at", "next_sync_at",
+    ]  # fmt: skip
+    list_filter = ["state", "checks_state", "workspace__project"]
+    list_select_related = ["workspace__project"]
+    search_fields = ["repository", "title", "workspace__label", "head_branch"]
+    inlines = [ReviewCommentInline]
+    actions = ["refresh"]
+
+    def live_topics(self, rows: list[PullRequest]) -> set[str]:
+        """The feeds of the projects whose pull requests are shown."""
+        return {f"project:{row.workspace.project_id}" for row in rows}
+
+    @admin.action(description="Read it from the forge now", permissions=["operate"])
+    def refresh(self, request: HttpRequest, queryset: QuerySet[PullRequest]) -> None:
+        """Ring for pull requests that are open or being opened."""
+        for_each(self, request, queryset, refresh_pull_request, "is read now")
+
+
+@admin.register(ReviewComment)
+class ReviewCommentAdmin(ReadOnly, CommentAdminBase):
+    """Review comments of all pull requests."""
+
+    list_display = ["pull_request", "author", "path", "line", "finding", "created_at"]
+    list_select_related = ["pull_request"]
+    search_fields = ["author", "path", "body"]

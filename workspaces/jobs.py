@@ -33,6 +33,10 @@ def make(workspace_id: str) -> None:
 def look_at(workspace_id: str) -> None:
     """Measure a workspace and see whether it is whole."""
     services.look_at(workspace_id)
+@shared_task(name=Names.SYNC_PULL_REQUEST)
+def sync_pull_request(pull_request_id: str) -> None:
+    """Open, push or read a pull request."""
+    services.sync_pull_request(pull_request_id)
 
 
 @shared_task(name=Names.START_COMMAND)
@@ -61,5 +65,5 @@ def advance_server(workspace_id: str) -> None:
 
 @shared_task(name=Names.SWEEP_WORKSPACES)
 def sweep() -> None:
-    """Ring for due merges, removals and commands."""
+    """Ring for due merges, removals, pull requests and commands."""
     services.sweep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 merge_settled = Signal()  # attempt_id: UUID, settled: merged, conflicted, refused or failed
+pull_request_changed = Signal()  # pull_request: PullRequest, whose state, checks, comments or error are new
 command_settled = Signal()  # command: Command, ended or lost
 # project: Project, about to be removed with all it has. The one exception: a receiver may raise Conflict to prevent it.
 removing_project = Signal()

@@ -9,6 +9,7 @@ from workspaces import views
 from workspaces.commands import views as commands
 from workspaces.files.urls import urlpatterns as files
 from workspaces.setup import views as setup
+from workspaces.forge import views as forge
 
 urlpatterns = [
     *files,
@@ -25,6 +26,9 @@ urlpatterns = [
         path(f"workspaces/<uuid:workspace_id>/setup/{what}/", setup.act, {"what": what}, name=f"workspace-do-{what}")
         for what in setup.ACTS
     ],
+    path("projects/<str:key>/settings/forge/", forge.forge, name="project-forge"),
+    path("projects/<str:key>/settings/forge/check/", forge.check, name="project-forge-check"),
+    path("projects/<str:key>/settings/forge/remove/", forge.remove, name="project-forge-remove"),
     path("workspaces/<uuid:workspace_id>/diff/", views.diff, name="workspace-diff"),
     path("workspaces/<uuid:workspace_id>/commands/", commands.commands, name="workspace-commands"),
     path("commands/<uuid:command_id>/", commands.command, name="command"),

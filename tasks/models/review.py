@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from studio.kernel.ids import new_id
-from tasks.choices import FindingState, Severity, Verdict
+from tasks.choices import FindingState, ReviewSource, Severity, Verdict
 
 
 class Plan(models.Model):
@@ -32,11 +32,13 @@ class Plan(models.Model):
 
 
 class Review(models.Model):
-    """One review by an agent. `verdict` stays empty until a clear one was handed in."""
+    """One review: by an agent, or by people on a pull request. `verdict` stays empty until a clear one was handed in."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = models.ForeignKey("tasks.Task", on_delete=models.CASCADE, related_name="reviews")
-    run = models.OneToOneField("tasks.PhaseRun", on_delete=models.CASCADE, related_name="review")
+    run = models.OneToOneField("tasks.PhaseRun", null=True, blank=True, on_delete=models.CASCADE, related_name="review")
+    source = models.CharField(max_length=12, choices=ReviewSource, default=ReviewSource.AGENT)
+    attempt = models.PositiveSmallIntegerField(default=1)  # the task's attempt
     round = models.PositiveSmallIntegerField()
     verdict = models.CharField(max_length=20, choices=Verdict, blank=True)
     summary = models.TextField(blank=True)

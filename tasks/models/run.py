@@ -24,6 +24,7 @@ class PhaseRun(Claimable):
     feedback = models.TextField(blank=True)
     update_from = models.CharField(max_length=250, blank=True)  # the branch that is merged into the checkout first
     conflicts = models.JSONField(default=list, blank=True)  # files that the run is to resolve
+    material = models.TextField(blank=True)  # a failing check's log: to be read, never to be obeyed
     server = models.ForeignKey(AgentServer, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     session = models.ForeignKey(AgentSession, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     turn = models.OneToOneField(Turn, null=True, blank=True, on_delete=models.SET_NULL, related_name="run")

@@ -19,9 +19,9 @@ from studio.kernel.faultpoints import reach
 from studio.kernel.text import cut
 from studio.queue import Names, enqueue
 from tasks import selectors
-from tasks.choices import ERRORS, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
+from tasks.choices import ERRORS, CompletionWay, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.models import PhaseRun, Plan, Review, Task
-from tasks.services import completion, conflicts, results, reverts
+from tasks.services import completion, conflicts, pull_requests, results, reverts
 from tasks.services.follow_up import conclude_follow_up
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
@@ -213,7 +213,9 @@ def _approved(task: Task, run: PhaseRun, review: Review) -> None:
     note = "The last fix round changed no file." if unchanged else ""
     card = Card(RunState.WAITING, Needs.REVIEW, note)
     task = move(task.pk, "ai_approve", card=card, run=run, reason=review.summary)
-    if task.project.auto_complete:
+    if pull_requests.is_active(task):
+        completion.request(task, how=CompletionWay.PULL_REQUEST, reason="The pull request gets what is new.")
+    elif task.project.auto_complete:
         completion.request(task)
 
 

@@ -1,7 +1,8 @@
-"""Finishing a task: by a merge that `workspaces` carries out, or without one."""
+"""Finishing a task: by a merge or a pull request that `workspaces` carries out, or without either."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.kernel.errors import Conflict, Invalid
@@ -10,7 +11,9 @@ from tasks.actions import possible_for
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import Card, account, move, record, show
-from workspaces.services import release_workspace, request_merge
+from tasks.services.proposal import made_body, made_title
+from workspaces.models import Workspace
+from workspaces.services import release_workspace, request_merge, request_pull_request, withdraw_pull_request
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -21,12 +24,30 @@ def default_message(task: Task) -> str:
     return f"{task.title}\n\nTask: {task.key}"
 
 
-def request(
-    task: Task, *, how: str = "", target: str = "", message: str = "", actor: Actor = None, reason: str = ""
-) -> None:
-    """Complete a locked task that is in review: at once without a merge, else when the merge has settled.
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a pull request is to say; what is empty is made from the task."""
 
-    `target` (else the branch that the task came from) has been looked at; see `check_target`. Raises Invalid for an unknown way and Conflict when there is nothing to merge or a merge is already on its way.
+    title: str = ""
+    body: str = ""
+    draft: bool | None = None  # None: as the connection says
+
+
+def request(
+    task: Task,
+    *,
+    how: str = "",
+    target: str = "",
+    message: str = "",
+    actor: Actor = None,
+    reason: str = "",
+    wording: Wording = Wording(),
+) -> None:
+    """Complete a locked task that is in review: at once without a merge, else when the merge has settled, or when the
+    forge says that its pull request was merged.
+
+    `target` (else the branch that the task came from) has been looked at; see `check_target`. Raises Invalid for an unknown
+    way and Conflict when there is nothing to merge or a merge is already on its way.
     """
     way = how or CompletionWay.MERGE
     if way not in CompletionWay.values:
@@ -37,6 +58,9 @@ def request(
         return
     if task.workspace is None:
         raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])
+    if way == CompletionWay.PULL_REQUEST:
+        _propose(task, task.workspace, wording, actor=actor, reason=reason)
+        return
     try:
         attempt = request_merge(
             workspace=task.workspace,
@@ -50,6 +74,23 @@ def request(
         raise
     record(task, "complete", actor=actor, reason=reason or f"Asked for: {way}.")
     show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))
+
+
+def _propose(task: Task, workspace: Workspace, wording: Wording, *, actor: Actor, reason: str) -> None:
+    """Have the pull request opened, or brought up to date when there is one."""
+    try:
+        row = request_pull_request(
+            workspace=workspace,
+            title=wording.title or made_title(task),
+            body=wording.body or made_body(task),
+            draft=wording.draft,
+        )
+    except Conflict as error:
+        error.allowed = possible_for(task)
+        raise
+    record(task, "complete", actor=actor, reason=reason or f"Asked for: {CompletionWay.PULL_REQUEST}.")
+    doing = "Opening a pull request." if row.number is None else f"Bringing pull request #{row.number} up to date."
+    show(task, Card(RunState.RUNNING, reason=doing))
 
 
 def finish(
@@ -67,6 +108,7 @@ def finish(
     task.completed_how, task.completed_commit = way, commit
     task.save(update_fields=["completed_how", "completed_commit", "updated_at"])
     if workspace is not None:
+        withdraw_pull_request(workspace)
         release_workspace(workspace)
     return task
 

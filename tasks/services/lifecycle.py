@@ -22,7 +22,7 @@ from tasks.services import completion, conflicts, reverts
 from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
 from workspaces.selectors import require_role, role_in
-from workspaces.services import check_target, let_go, release_workspace
+from workspaces.services import check_target, let_go, release_workspace, withdraw_pull_request
 from workspaces.setup import servers
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ FEEDBACK_LIMIT = 50_000
 REASON_LIMIT = 2_000
 PLAN_LIMIT = 200_000
 MESSAGE_LIMIT = 20_000
+TITLE_LIMIT = 250  # of a pull request, as its body
+BODY_LIMIT = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Request:
     plan: str
     target: str
     message: str
+    wording: completion.Wording
 
 
 def allowed_actions(task: Task, user: Actor = None) -> list[str]:
@@ -67,6 +70,9 @@ def act(
     plan: str = "",
     target: str = "",
     message: str = "",
+    title: str = "",
+    body: str = "",
+    draft: bool | None = None,
 ) -> Task:
     """Do `action` with a task (given as row, id or key) for `actor`; None is the studio itself. The task as it is then.
 
@@ -83,6 +89,7 @@ def act(
         plan=_bounded("plan", plan, PLAN_LIMIT),
         target=target.strip(),
         message=_bounded("message", message, MESSAGE_LIMIT),
+        wording=completion.Wording(_bounded("title", title, TITLE_LIMIT), _bounded("body", body, BODY_LIMIT), draft),
     )
     found = selectors.by_ref(actor, task_ref)
     if actor is not None:
@@ -171,6 +178,7 @@ def _complete(task: Task, request: Request) -> None:
         message=request.message,
         actor=request.actor,
         reason=request.reason,
+        wording=request.wording,
     )
 
 
@@ -196,6 +204,7 @@ def _cancel(task: Task, request: Request) -> None:
     supersede_run(task)
     if task.workspace is not None:
         servers.let_go(task.workspace, f"{task.key} was cancelled.")
+        withdraw_pull_request(task.workspace)
     move(task.pk, "cancel", card=Card(reason=request.reason), actor=request.actor, reason=request.reason)
     if task.workspace is not None:
         release_workspace(task.workspace)

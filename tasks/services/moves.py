@@ -143,7 +143,7 @@ def not_allowed(task: Task, action: str) -> Conflict:
     allowed = possible_for(task)
     column = Status(task.status).label
     if task.status in (Status.REVIEW, Status.DONE) and task.run_state == RunState.RUNNING:
-        doing = "merged" if task.status == Status.REVIEW else "taken back"
+        doing = "merged or proposed" if task.status == Status.REVIEW else "taken back"
         return Conflict(f"{task.key} is being {doing}; wait until that is done.", allowed=allowed)
     return Conflict(
         f"“{action}” is not possible while {task.key} is in {column} ({RunState(task.run_state).label}).",

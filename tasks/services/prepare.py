@@ -197,7 +197,9 @@ def render_prompt(run: PhaseRun, workspace: Workspace, updated: prompts.Updated 
         return prompts.implementation_prompt(brief, plan=plan, feedback=run.feedback)
     if run.phase == Phase.FIX:
         findings = _listed(task, [FindingState.OPEN])
-        return prompts.fix_prompt(brief, plan=plan, findings=findings, feedback=run.feedback, updated=updated)
+        return prompts.fix_prompt(
+            brief, plan=plan, findings=findings, feedback=run.feedback, updated=updated, material=run.material
+        )
     work = selectors.last_work(task)
     return prompts.review_prompt(
         brief,

@@ -106,7 +106,8 @@ def write_plan(task: Task, run: PhaseRun, text: str) -> Plan:
 def review_of(task: Task, run: PhaseRun) -> Review:
     """The review that a review run writes; opened on first use."""
     review, _ = Review.objects.get_or_create(
-        run=run, defaults={"task": task, "round": run.round, "head_commit": run.base_commit}
+        run=run,
+        defaults={"task": task, "attempt": run.attempt, "round": run.round, "head_commit": run.base_commit},
     )
     return review
 

@@ -53,6 +53,7 @@ def open_run(
     phase: str,
     *,
     feedback: str = "",
+    material: str = "",
     round_number: int | None = None,
     retry: int = 0,
     update_from: str = "",
@@ -73,6 +74,7 @@ def open_run(
                 feedback=feedback,
                 update_from=update_from,
                 conflicts=list(conflicts),
+                material=material,
             )
     except IntegrityError as error:
         raise Conflict(f"An agent is already at work on {task.key}.", allowed=["stop"], code="run_active") from error
@@ -90,6 +92,7 @@ def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
         task,
         last.phase,
         feedback="\n\n".join(part for part in (last.feedback, feedback) if part),
+        material=last.material,
         round_number=last.round,
         retry=last.retry + 1,
         update_from=last.update_from,

@@ -10,6 +10,7 @@ from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from tasks.choices import RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
+from tasks.services import pull_requests
 from tasks.services.runs import fail_run
 from workspaces.models import MergeAttempt, MergeState, WorkspaceState
 from workspaces.services import release_workspace
@@ -46,6 +47,9 @@ def sweep() -> int:
     )
     for attempt_id in settled.values_list("pk", flat=True):
         enqueue(Names.ADVANCE_MERGE, attempt_id)
+        rung += 1
+    for pull_request_id in pull_requests.unnoticed():
+        enqueue(Names.ADVANCE_PULL_REQUEST, pull_request_id)
         rung += 1
     finished = Task.objects.filter(status__in=[Status.DONE, Status.CANCELLED], workspace__finished_at__isnull=True)
     for task in finished.exclude(workspace__state__in=LEAVING).select_related("workspace")[:RELEASED_AT_ONCE]:

@@ -24,7 +24,9 @@ from tasks.models import Plan, Task
 from tasks.services.board import edit_task
 from tasks.services.completion import default_message
 from tasks.services.lifecycle import act, allowed_actions
+from tasks.services.pull_requests import pull_request_of
 from tasks.task_page import TaskPage
+from tasks.views import pull_request
 from tasks.views.board import PRIORITIES, cards_response
 from tasks.views.start import checkout_context
 from workspaces.commands.selectors import active_in
@@ -88,6 +90,9 @@ def task_act(request: HttpRequest, ref: str, action: str) -> HttpResponse:
             plan=posted.get("plan", ""),
             target=posted.get("target", ""),
             message=posted.get("message", ""),
+            title=posted.get("title", ""),
+            body=posted.get("body", ""),
+            draft=posted.get("draft") == "1" if "title" in posted else None,
         )
         if not from_board or not is_fragment(request):
             messages.success(request, f"{found.key}: {SAID[action]}")
@@ -168,6 +173,7 @@ def _page(
         "cursor": cursor,
         "tabs": _tabs(page),
         "used": of_task(page.task.pk),
+        **pull_request.context_of(page.task),
         "budgets": use_of_task(page.task.project, str(page.task.pk)),
         "fragment": is_fragment(request),
         # In a fragment the strip looks after itself.
@@ -206,7 +212,10 @@ def _tabs(page: TaskPage) -> list[tuple[str, str, str]]:
         "transcript": str(len(page.sessions)) if page.sessions else "",
         "review": f"{page.open_findings} open" if page.open_findings else (str(len(reviews)) if reviews else ""),
     }
-    return [(name, label, badges.get(name, "")) for name, label in task_page.TABS.items()]
+    row = pull_request_of(page.task)
+    badges["pull_request"] = f"#{row.number}" if row is not None and row.number else ""
+    shown = [name for name in task_page.TABS if name != "pull_request" or row is not None]
+    return [(name, task_page.TABS[name], badges.get(name, "")) for name in shown]
 
 
 def _priorities(found: Task) -> list[tuple[int, str]]:
@@ -236,6 +245,8 @@ def _tab_context(request: HttpRequest, page: TaskPage) -> dict[str, Any]:
                 for review in reversed(page.detail.reviews)
             ]
         }
+    if page.tab == "pull_request":
+        return pull_request.tab_of(pull_request_of(page.task), page.role)
     return {}
 
 

@@ -122,7 +122,7 @@ class Forge(Protocol):
         ...
 
     def find(self, branch: str, commit: str) -> Pull | None:
-        """The open pull request from `branch`, else one in any state that brought exactly `commit`; None when there is none."""
+        """The open pull request from `branch`, else one that was merged with exactly `commit`; None when there is none."""
         ...
 
     def pull(self, number: int) -> Pull:

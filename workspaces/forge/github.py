@@ -140,10 +140,10 @@ class GitHub:
 
 
 def chosen(pulls: Sequence[Pull], branch: str, commit: str) -> Pull | None:
-    """The open one from `branch`, else the newest that brought exactly `commit`."""
+    """The open one from `branch`, else the newest that was merged with exactly `commit`. A closed one may be done anew."""
     ours = [pull for pull in pulls if pull.head == branch]
-    opened = next((pull for pull in ours if pull.state == "open"), None)
-    return opened or next((pull for pull in ours if pull.head_commit == commit), None)
+    merged = (pull for pull in ours if pull.state == "merged" and pull.head_commit == commit)
+    return next((pull for pull in ours if pull.state == "open"), None) or next(merged, None)
 
 
 def remark(row: dict[str, Any]) -> Comment:

@@ -7,6 +7,7 @@ from workspaces.services.checkouts import (
     commit_left,
     diff_for,
     ensure_workspace,
+    find_text,
     has_change,
     read_text,
     require_repository,
@@ -28,6 +29,12 @@ from workspaces.services.merges import (
     run_merge,
 )
 from workspaces.services.projects import checkout_note, register_project, remove_project, update_project
+from workspaces.services.pull_requests import (
+    refresh_pull_request,
+    request_pull_request,
+    sync_pull_request,
+    withdraw_pull_request,
+)
 from workspaces.services.removal import remove_workspace, request_removal
 from workspaces.services.repair import relocate_project, repair_workspace
 from workspaces.services.retention import discard_workspace, hold_workspace, let_go, release_workspace
@@ -53,6 +60,7 @@ __all__ = [
     "discard_workspace",
     "ensure_workspace",
     "find_kept",
+    "find_text",
     "has_change",
     "hold_kept",
     "hold_workspace",
@@ -65,6 +73,7 @@ __all__ = [
     "open_kept",
     "preview_merge",
     "read_text",
+    "refresh_pull_request",
     "register_project",
     "release_workspace",
     "relocate_project",
@@ -72,6 +81,7 @@ __all__ = [
     "remove_workspace",
     "repair_workspace",
     "request_merge",
+    "request_pull_request",
     "request_removal",
     "request_restore",
     "request_revert",
@@ -84,6 +94,8 @@ __all__ = [
     "start_choices",
     "status_for",
     "sweep",
+    "sync_pull_request",
     "update_project",
+    "withdraw_pull_request",
     "write_started",
 ]

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,3 +321,14 @@ def read_text(workspace: Workspace, name: str, *, limit: int) -> str:
         return clean(os.read(descriptor, limit).decode("utf-8", "ignore")) if plain else ""
     finally:
         os.close(descriptor)
+
+
+def find_text(workspace: Workspace, names: Sequence[str], *, limit: int) -> str:
+    """The first of the named files (paths inside the workspace) that is a plain text, as `read_text` reads it."""
+    root = checkout_path(workspace)
+    for name in names:
+        folder = (root / name).parent
+        # A folder of the repository may be a symbolic link that leads elsewhere.
+        if folder.is_dir() and folder.resolve() == folder and (found := read_text(workspace, name, limit=limit)):
+            return found
+    return ""

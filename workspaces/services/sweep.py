@@ -10,9 +10,10 @@ from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
 from workspaces.commands import watch
-from workspaces.models import MergeAttempt, MergeState, Workspace, WorkspaceSetup, WorkspaceState
+from workspaces.models import MergeAttempt, MergeState, PullRequest, Workspace, WorkspaceSetup, WorkspaceState
 from workspaces.services.inspection import ring_for_looks
 from workspaces.services.kept import expire_kept
+from workspaces.services.pull_requests import due_pull_requests
 from workspaces.services.retention import remove_due
 from workspaces.setup import servers
 
@@ -21,12 +22,13 @@ OVERDUE = timedelta(seconds=2)
 
 
 def sweep() -> int:
-    """Ring for every merge, removal, look, command, setup and dev server that is due; how many bells were rung.
+    """Ring for every merge, removal, pull request, look, command, setup and dev server that is due; how many bells were rung.
 
     What expired of the kept work is deleted.
     """
     at = now()
     release_dead(MergeAttempt)
+    release_dead(PullRequest)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=at)
     merges = MergeAttempt.objects.filter(
         free, state__in=[MergeState.QUEUED, MergeState.COMPUTED], created_at__lte=at - OVERDUE
@@ -46,6 +48,9 @@ def sweep() -> int:
         rung += 1
     for workspace_id in WorkspaceSetup.objects.filter(again=True).values_list("workspace_id", flat=True):
         enqueue(Names.RUN_SETUP, workspace_id)
+        rung += 1
+    for pull_request_id in due_pull_requests():
+        enqueue(Names.SYNC_PULL_REQUEST, pull_request_id)
         rung += 1
     expire_kept()
     return rung + watch.sweep() + servers.ring_for_due() + remove_due() + ring_for_looks()
