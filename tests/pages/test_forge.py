@@ -118,6 +118,10 @@ def test_task__offers_a_pull_request_with_words_to_edit(project, connected, as_o
     shown = body(as_owner.get(f"/tasks/{task.key}/"))
     assert "Open a pull request" in shown
     assert 'value="Say &lt;goodbye&gt;"' in shown
+    kept = {"how": "pull_request", "title": "T" * 300, "body": "My own words"}
+    wrong = body(as_owner.post(f"/tasks/{task.key}/act/complete/", kept))
+    assert "My own words" in wrong
+    assert "250 are possible" in wrong
     answer = as_owner.post(
         f"/tasks/{task.key}/act/complete/", {"how": "pull_request", "title": "T", "body": "B", "draft": "1"}
     )
