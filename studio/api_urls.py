@@ -13,8 +13,8 @@ from workspaces import api as workspaces_api
 from workspaces import storage_api
 from workspaces.commands import api as commands_api
 from workspaces.files import api as files_api
-from workspaces.setup import api as setup_api
 from workspaces.forge import api as workspace_forge_api
+from workspaces.setup import api as setup_api
 
 version_1: list[URLPattern | URLResolver] = [
     *health.urlpatterns,

@@ -33,6 +33,8 @@ def make(workspace_id: str) -> None:
 def look_at(workspace_id: str) -> None:
     """Measure a workspace and see whether it is whole."""
     services.look_at(workspace_id)
+
+
 @shared_task(name=Names.SYNC_PULL_REQUEST)
 def sync_pull_request(pull_request_id: str) -> None:
     """Open, push or read a pull request."""

@@ -8,8 +8,8 @@ from workspaces import storage_views as storage
 from workspaces import views
 from workspaces.commands import views as commands
 from workspaces.files.urls import urlpatterns as files
-from workspaces.setup import views as setup
 from workspaces.forge import views as forge
+from workspaces.setup import views as setup
 
 urlpatterns = [
     *files,

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('tasks', '0003_conflicts_and_reverts'),
-        ('workspaces', '0004_forges'),
+        ('workspaces', '0006_forges'),
     ]
 
     operations = [

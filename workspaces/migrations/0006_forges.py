@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workspaces', '0003_merge_kinds'),
+        ('workspaces', '0005_setup'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workspaces', '0002_background_commands'),
+        ('workspaces', '0004_retention'),
     ]
 
     operations = [
