@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 from tests.repositories import GIT_ENV
 
@@ -238,8 +239,8 @@ def use_studio(root: Path) -> None:
 
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     call_command("migrate", verbosity=0)
-    Signature.apply_async = lambda *_, **__: None
-    doorbell.ring = lambda *_: None
+    mock.patch.object(Signature, "apply_async").start()
+    mock.patch.object(doorbell, "ring").start()
 
 
 def row(what: str, files: int, found: list[tuple[Cost, Cost]]) -> str:

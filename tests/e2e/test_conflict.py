@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -36,7 +37,8 @@ def picture(page: Page, name: str) -> None:
     """Keep pictures of the page, wide and as on a phone, light and dark, where they are asked for."""
     if not PICTURES:
         return
-    for scheme, width, height in (("light", 1440, 900), ("dark", 390, 844)):
+    shots: list[tuple[Literal["light", "dark"], int, int]] = [("light", 1440, 900), ("dark", 390, 844)]
+    for scheme, width, height in shots:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": height})
         page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}.png", full_page=True)
