@@ -165,7 +165,9 @@ def _exchange(
             ready.register(process.stdin, selectors.EVENT_WRITE)
         reading = set(kept)
         while reading and not (truncated and stop):
-            events = ready.select(POLL)
+            # Asked before looking: what it wrote before it ended is then found, however late this process gets its turn.
+            ended = process.poll() is not None
+            events = ready.select(0 if ended else POLL)
             for key, _ in events:
                 if key.data is None:
                     rest = _feed(process, ready, rest)
@@ -176,7 +178,7 @@ def _exchange(
                     room = limit - len(kept[key.data])
                     kept[key.data] += piece[:room]
                     truncated = truncated or len(piece) > room
-            if not events and process.poll() is not None:
+            if ended and not events:
                 break  # it has ended, but something that it started holds its pipes
             if time.monotonic() > deadline:
                 raise TimeoutError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 
@@ -81,3 +82,15 @@ def test_run__says_what_is_missing(tmp_path):
         run(["no-such-program"], cwd=tmp_path, timeout=5)
     with pytest.raises(ProcessError, match="nowhere does not exist"):
         run(["git"], cwd=tmp_path / "nowhere", timeout=5)
+
+
+def test_run__loses_nothing_of_a_program_that_ends_between_two_looks(monkeypatch, tmp_path):
+    """On a busy machine a program may write all it has and end while the studio waits for its turn."""
+    poll = subprocess.Popen.poll
+
+    def late(process):
+        process.wait()
+        return poll(process)
+
+    monkeypatch.setattr(subprocess.Popen, "poll", late)
+    assert run(["sh", "-c", "sleep 0.2; echo late"], cwd=tmp_path, timeout=20).stdout == b"late\n"
