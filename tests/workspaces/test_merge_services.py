@@ -119,6 +119,7 @@ def conflict(workspace, repository, commit):
 def test_conflicts__sides_as_they_are_shown(workspace, conflict):
     (found,) = conflicted_files(workspace, target="trunk", how="merge")
     assert (found.path, found.base, found.target, found.source) == ("app.py", "print('hello')\n", "theirs\n", "mine\n")
+    assert found.merged == "<<<<<<< trunk\ntheirs\n=======\nmine\n>>>>>>> DEMO-1\n"
     assert conflicted_files(workspace, target="trunk", how="merge", file="other.txt") == []
     with pytest.raises(Conflict, match="no branch"):
         conflicted_files(workspace, target="gone", how="merge")

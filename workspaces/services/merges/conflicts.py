@@ -59,13 +59,17 @@ def conflicted_files(workspace: Workspace, *, target: str, how: str, file: str =
         raise Conflict(f"There is no branch “{target if tip is None else workspace.branch}” any more.", allowed=[])
     request = MergeRequest(how, tip, source, "", STUDIO, STUDIO, now(), signed=False)
     found = vcs.conflicts(repository, request)
-    return [_shown(one) for one in found[:FILES_SHOWN] if not file or readable(one.path) == file]
+    names = {f"<<<<<<< {tip}": f"<<<<<<< {target}", f">>>>>>> {source}": f">>>>>>> {workspace.label}"}
+    return [_shown(one, names) for one in found[:FILES_SHOWN] if not file or readable(one.path) == file]
 
 
-def _shown(file: ConflictedFile) -> Conflicted:
+def _shown(file: ConflictedFile, names: dict[str, str]) -> Conflicted:
+    """The file for people; `names` are what its markers are called instead of by commits."""
     sides = (file.base, file.target, file.source)
     binary = file.merged is None and any(b"\0" in (side or b"") for side in sides)
     base, target, source, merged = (None if binary else _text(side) for side in (*sides, file.merged))
+    for marker, said in names.items():
+        merged = merged.replace(marker, said) if merged is not None else None
     whole = all(len(text or "") < SHOWN_CHARACTERS for text in (base, target, source, merged))
     return Conflicted(
         path=cut(readable(file.path), 1_000),
