@@ -59,7 +59,17 @@ def main() -> int:
     os.environ["STUDIO_FAULTS"] = "|".join(options.faults) or "all"
     collector = Collector()
     began = time.monotonic()
-    arguments = ["tests/faults/test_faults.py", "-q", "-p", "no:cacheprovider", f"--timeout={SECONDS}", "-k", "outcome"]
+    arguments = [
+        "tests/faults/test_faults.py",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        f"--timeout={SECONDS}",
+        "-k",
+        "outcome",
+    ]
     code = pytest.main(arguments, plugins=[collector])
     command = f'make faults ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "make faults"
     section = render(collector.outcomes, command, (time.monotonic() - began) / 60)

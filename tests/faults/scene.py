@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from studio.kernel.errors import StudioError
 from tests.repositories import git, make_repository
 from workspaces.models import KeptWork, MergeAttempt, Project, Workspace
@@ -108,7 +110,8 @@ class Scene:
         raw = ("Traceback", "Errno", "object at 0x", "None:")
         self.require(bool(message.strip()) and not any(word in message for word in raw), f"no sentence: {message!r}")
         self.require(message.rstrip()[-1] in ".)!”'\"", f"not a whole sentence: {message!r}")
-        self.said.append(message.replace(str(self.folder), "…").replace("\n", " "))
+        shown = message.replace(str(self.folder), "…").replace(str(settings.DATA), "…/data").replace("\n", " ")
+        self.said.append(shown)
         return message
 
     def refused(self, call: Callable[[], object]) -> StudioError:

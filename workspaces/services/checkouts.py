@@ -187,7 +187,8 @@ def opened(workspace: Workspace) -> Iterator[tuple[Vcs, Path]]:
     path = checkout_path(workspace)
     if not vcs.owns_checkout(Path(workspace.project.path), path):
         raise Upstream(
-            f"The checkout of {workspace.label} is gone, or no longer belongs to its repository.",
+            f"The checkout of {workspace.label} is gone, or no longer belongs to its repository. "
+            "Repair it on the task's page or the project's storage page.",
             code="workspace_failed",
         )
     yield vcs, path

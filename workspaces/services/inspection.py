@@ -89,17 +89,15 @@ def _damage(row: Workspace) -> str:
     tip = vcs.tip(repository, row.branch)
     if not path.exists():
         left = f"Its branch {row.branch} has everything that was committed." if tip else "Its branch is gone too."
-        return f"The folder of the checkout is gone ({readable(path)}). {left}"
+        return f"The folder of the checkout is gone ({readable(path)}). {left} Repair makes it again."
     if not vcs.owns_checkout(repository, path):
-        return (
-            f"{readable(path)} has lost its link to the repository, or belongs to another one now. Its files are there."
-        )
+        return f"{readable(path)} has lost its link to the repository, or belongs to another one. Its files are there; Repair mends the link."
     if tip is None:
-        return f"The branch {row.branch} was deleted. The files of the checkout are there."
+        return f"The branch {row.branch} was deleted. The files of the checkout are there; Repair puts the branch back."
     if _fell_back(row, tip):
         return (
             f"The branch {row.branch} was moved back to {tip[:10]}, so that the work up to {row.head_commit[:10]} is on no "
-            "branch. The commits are still there."
+            "branch. The commits are still there; Repair puts it back to them."
         )
     return ""
 

@@ -94,7 +94,8 @@ def git(
             stop_at_limit=stop_at_limit,
         )
     except ProcessError as error:
-        raise GitError(error.message, transient=error.transient) from error
+        more = " It was ended, and nothing was lost; try again." if error.transient else ""
+        raise GitError(f"{error.message}{more}", transient=error.transient) from error
     if done.truncated and not stop_at_limit:
         raise GitError(f"git {arguments[0]} wrote more than {max_output} bytes.")
     if done.code not in ok and not (done.truncated and stop_at_limit):

@@ -165,7 +165,8 @@ def _wait_for_lock(checkout: Path) -> None:
     while lock.exists():
         if time.monotonic() > deadline:
             raise Blocked(
-                f"Another git command is at work in {readable(checkout)}, or one was killed there and left {readable(lock)} behind."
+                f"Another git command is at work in {readable(checkout)}, or one was killed there and left {readable(lock)} behind. "
+                "Wait for it, or delete that file when no git runs there; then complete again."
             )
         time.sleep(0.05)
 
