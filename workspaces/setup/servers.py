@@ -61,8 +61,8 @@ LIVE = (
     ServerState.REQUESTED, ServerState.STARTING, ServerState.HEALTHY, ServerState.UNHEALTHY, ServerState.STOPPING,
 )  # fmt: skip
 LOOK_SECONDS = 1.0  # between two looks at a server that is starting
-EVERY = timedelta(seconds=5)  # the same for one that runs
-OVERDUE = timedelta(seconds=15)  # nobody looks: the sweeper asks
+EVERY = timedelta(seconds=10)  # the same for one that runs
+OVERDUE = timedelta(seconds=30)  # nobody looks: the sweeper asks
 
 
 def start_server(*, workspace: Workspace, actor: Person) -> DevServer:
