@@ -80,6 +80,8 @@ class World:
         }
         if "/projects/" in case.path:
             known |= {"ref": "DEMO"}
+        if case.path.endswith(("/file", "/tree")):
+            known |= {"path": "app.py" if case.path.endswith("/file") else ""}
         for part in (case.path_parameters, case.query):
             for name in part or {}:
                 if name in known:

@@ -326,12 +326,12 @@ def test_complete__without_a_merge(pipeline, owner):
     assert (task.workspace.state, task.workspace.finished_at is not None) == ("ready", True)  # its days begin
 
 
-@pytest.mark.parametrize("how", ["pull_request", "force", "MERGE"])
+@pytest.mark.parametrize("how", ["pull request", "force", "MERGE"])
 def test_complete__unknown_way(pipeline, how):
     pipeline.to_review()
     with pytest.raises(Invalid) as refusal:
         pipeline.act("complete", how=how)
-    assert "merge, squash, rebase, none" in refusal.value.message
+    assert "merge, squash, rebase, pull_request, none" in refusal.value.message
 
 
 def test_complete__without_a_workspace():

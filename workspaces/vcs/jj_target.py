@@ -37,11 +37,8 @@ def advance_branch(
 
     Raises Raced when the bookmark is elsewhere; then it has not moved.
     """
-    del (
-        reason,
-        resuming,
-        hooks,
-    )  # jj words its log itself and has no hooks; the move is one operation, there is no half-way
+    # jj words its log itself and has no hooks. The move is one operation: there is no half-way.
+    del reason, resuming, hooks
     repository = root(repository)
     if tip(repository, branch) != old:
         raise Raced
