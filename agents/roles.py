@@ -5,6 +5,7 @@ Roles are the values of `agents.models.AgentRole`, written out: the process that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from agents.asks import PermissionAsked, Rule
@@ -37,6 +38,11 @@ JJ_NEVER_READING = (
 NEVER_READING = (
     "*>*", "*--output*", "*--no-index*", "*--ext-diff*", "*--pre *", "*--pre=*", "*.env*", *JJ_NEVER_READING,
 )  # fmt: skip
+# A shell joins `--out"put"`, and puts anything in the place of `$x`, so that a denied option is not seen as one: an option whose
+# name is quoted or expanded, a word that begins with braces, and every expansion. The end of a pattern in quotes is none.
+HIDDEN_OPTION = re.compile(
+    r"""(?:^|\s)["'\\]*(?:-[^\s=]*["'\\{`$]|\{)|\$[\w{(@*#?!$-]|\$["'][^\s"']|`""",
+)
 PUSHES = ("git push*", "git -C * push*", "jj git push*", "jj * git push*")
 TOOL_OUTPUT = "*/opencode/tool-output/*"  # where the server keeps what was too long to show
 SECRET_FILES = ("*.env", "*.env.*")
@@ -157,7 +163,8 @@ def decision(role: str, rules: Sequence[Rule], asked: PermissionAsked) -> str:
     """What `rules` say of something that an agent of the role (or a sub-agent of it) asks: allow, ask or deny."""
     action = decide(rules, asked)
     if action == ALLOW and asked.permission == "bash" and not may_edit(role):
-        reads = bool(asked.command) and not any(matches(asked.command, pattern) for pattern in NEVER_READING)
+        plain = bool(asked.command) and not HIDDEN_OPTION.search(asked.command)
+        reads = plain and not any(matches(asked.command, pattern) for pattern in NEVER_READING)
         return ALLOW if reads else DENY
     return action
 

@@ -146,6 +146,29 @@ def test_locked_rules__outrank_an_allowance_for_everything(role):
         ("ls && cat a", ["ls", "cat a"], "allow"),
         ("ls && rm a", ["ls", "rm a"], "deny"),
         ("", ["ls"], "deny"),
+        *(
+            (hidden, [hidden], "deny")
+            for hidden in (
+                'git diff --out"put"=x',
+                "git diff '-'-output=x",
+                "git diff -\\-output=x",
+                "git diff $'\\x2d-output=x'",
+                "git diff {--o,}utput=x",
+                "git diff ${x:---o}utput=x",
+                'git diff "$x"-"-output=x"',
+                "git diff `echo x`",
+            )
+        ),
+        *(
+            (plain, [plain], "allow")
+            for plain in (
+                "git log --format='%h %s' -n 5",
+                "rg 'foo$' src",
+                'git log --grep="a b"',
+                "git diff HEAD~1 -- 'a b'",
+                'rg "x{2}"',
+            )
+        ),
     ],
 )
 def test_reading_roles__are_judged_by_the_whole_line(role, command, parts, action):
