@@ -22,7 +22,7 @@ from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.services import checkout_note, diff_for, register_project, update_project
 
 FIELDS = ("path", "name", "key")
-SWITCHES = ("plan_approval", "auto_complete")
+SWITCHES = ("plan_approval", "auto_complete", "trusted")
 NUMBERS = ("max_review_rounds", "max_parallel_runs")
 
 OPEN_LINES = 2_500  # lines of a change that are on its page from the start

@@ -98,13 +98,14 @@ def test_the_settings_are_saved(as_owner, project):
         "name": "Renamed",
         "default_branch": "main",
         "auto_complete": "1",
+        "trusted": "1",
         "max_review_rounds": "5",
         "max_parallel_runs": "2",
     }
     assert as_owner.post("/projects/DEMO/settings/", form)["Location"] == "/projects/DEMO/settings/"
     project.refresh_from_db()
     assert (project.name, project.plan_approval, project.auto_complete) == ("Renamed", False, True)
-    assert (project.max_review_rounds, project.max_parallel_runs) == (5, 2)
+    assert (project.max_review_rounds, project.max_parallel_runs, project.trusted) == (5, 2, True)
 
 
 @pytest.mark.parametrize(
