@@ -10,7 +10,7 @@ from typing import IO
 
 from workspaces.process import ProcessError, piped
 from workspaces.vcs.git_changes import scratch_index
-from workspaces.vcs.git_command import ENVIRONMENT, FLAGS, LONG_TIMEOUT, GitError, git, name, names
+from workspaces.vcs.git_command import ENVIRONMENT, FLAGS, LONG_TIMEOUT, UNATTENDED, GitError, git, name, names
 from workspaces.vcs.reading import Entry, Hit
 
 TARGET_BYTES = 4_096  # of a link
@@ -121,7 +121,7 @@ def _piped(
 ) -> Iterator[Iterator[bytes]]:
     """The output of a git command as it comes. The error of a command that was read to its end is raised then."""
     environment = {**ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(cwd.parent), **(env or {})}
-    argv = [b"git", *(os.fsencode(part) for part in (*FLAGS, *arguments))]
+    argv = [b"git", *(os.fsencode(part) for part in (*FLAGS, *UNATTENDED, *arguments))]
     try:
         with piped(argv, cwd=cwd, timeout=timeout, env=environment, ok=ok) as pieces:
             yield pieces
