@@ -10,10 +10,11 @@ from workspaces.vcs.base import Vcs
 from workspaces.vcs.git import GitVcs
 from workspaces.vcs.git_reading import GitReading
 from workspaces.vcs.jj import JjVcs
+from workspaces.vcs.jj_reading import JjReading
 from workspaces.vcs.reading import Reading
 
 SYSTEMS: dict[str, Vcs] = {"git": GitVcs(), "jj": JjVcs()}
-READINGS: dict[str, Reading] = {"git": GitReading()}
+READINGS: dict[str, Reading] = {"git": GitReading(), "jj": JjReading()}
 
 
 def detect(path: Path) -> Vcs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,16 +44,19 @@ def scratch_index(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
             # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
             shutil.copy2(original, copy)
         env = {"GIT_INDEX_FILE": str(copy)}
-        nested = add_untracked(checkout, env)
+        nested = add_untracked(checkout, env, drop_excluded(checkout, env))
         git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
         yield env, nested
 
 
-def add_untracked(checkout: Path, env: Mapping[str, str]) -> list[str]:
-    """Make the scratch index know the untracked files by name; no content is stored. The repositories among them."""
+def add_untracked(checkout: Path, env: Mapping[str, str], excluded: Iterable[str]) -> list[str]:
+    """Make the scratch index know the untracked files by name, those `excluded` left out; the repositories among them.
+
+    No content is stored.
+    """
     options = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
     literal = {**env, "GIT_LITERAL_PATHSPECS": "1"}
-    own = set(drop_excluded(checkout, env))
+    own = set(excluded)
     for _ in range(TRIES):
         listing = names(git(checkout, "ls-files", "--others", "--exclude-standard", "-z", env=env).stdout)
         others = [path for path in listing if not place_of(path, own)] if own else listing

@@ -27,7 +27,7 @@ def exclude(checkout: Path, paths: Sequence[str]) -> list[str]:
     tracked = places_of(known, paths)
     wanted = [path for path in paths if path not in tracked]
     admin = git_folder(checkout)
-    _write(admin / PATTERNS, b"".join([_persons_own(checkout, admin), *map(_pattern, wanted)]))
+    _write(admin / PATTERNS, b"".join([_persons_own(checkout, admin), *map(pattern, wanted)]))
     _write(admin / PATHS, listed(wanted))
     if admin.parent.name == "worktrees":
         _include(checkout, admin)
@@ -68,7 +68,7 @@ def _persons_own(checkout: Path, admin: Path) -> bytes:
         return b""
 
 
-def _pattern(path: str) -> bytes:
+def pattern(path: str) -> bytes:
     """A pattern for the path alone, at the root; it has no slash at its end, for a link to a folder is no folder."""
     raw = os.fsencode(path)
     escaped = b"".join(b"\\" + bytes([one]) if one in b"\\*?[ " else bytes([one]) for one in raw)
@@ -108,26 +108,33 @@ def places_of(paths: Iterable[str], places: Sequence[str]) -> list[str]:
 
 
 def drop_excluded(checkout: Path, env: Mapping[str, str] | None = None) -> list[str]:
-    """Take from the index what is excluded and was only added to it, by force; the excluded paths.
+    """Take from the index what is excluded and was only added to it, by force; the excluded paths."""
+    return drop_staged(checkout, env, excluded_paths(checkout), ["HEAD"])
+
+
+def drop_staged(
+    checkout: Path, env: Mapping[str, str] | None, paths: Sequence[str], commits: Iterable[str]
+) -> list[str]:
+    """Take from the index those of `paths` that none of the commits has; the paths that none has.
 
     One that is committed stays, and stays in the diff: whoever reads the change must see it.
     """
-    paths = excluded_paths(checkout)
     if not paths:
         return []
     literal = {**(env or {}), "GIT_LITERAL_PATHSPECS": "1"}
     staged = names(git(checkout, "ls-files", "-z", "--", *paths, env=literal).stdout)
     if staged:
-        committed = set(
-            names(git(checkout, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *paths, env=literal).stdout)
-        )
+        committed: set[str] = set()
+        for commit in commits:
+            listing = ("ls-tree", "-r", "-z", "--name-only", commit, "--", *paths)
+            committed.update(names(git(checkout, *listing, env=literal).stdout))
         added = [path for path in staged if path not in committed]
         if added:
             given = listed(added)
             git(checkout, "update-index", "--force-remove", "-z", "--stdin", given=given, env=literal)
         kept = places_of(committed, paths)
         return [path for path in paths if path not in kept]
-    return paths
+    return list(paths)
 
 
 def file_at(repository: Path, commit: str, path: str, *, limit: int) -> bytes | None:

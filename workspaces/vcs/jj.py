@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from workspaces.vcs import jj_changes, jj_checkout, jj_commit, jj_inspect, jj_merge, jj_remote, jj_target, jj_update
+from workspaces.vcs import (
+    jj_changes,
+    jj_checkout,
+    jj_commit,
+    jj_exclude,
+    jj_inspect,
+    jj_merge,
+    jj_remote,
+    jj_target,
+    jj_update,
+)
 
 
 class JjVcs:
@@ -16,6 +26,7 @@ class JjVcs:
     tip = staticmethod(jj_inspect.tip)
     identity = staticmethod(jj_inspect.identity)
     contains = staticmethod(jj_inspect.contains)
+    common = staticmethod(jj_inspect.common)
     fork_point = staticmethod(jj_inspect.fork_point)
     branches = staticmethod(jj_inspect.branches)
 
@@ -25,8 +36,11 @@ class JjVcs:
     remove_checkout = staticmethod(jj_checkout.remove_checkout)
     delete_branch = staticmethod(jj_checkout.delete_branch)
     export = staticmethod(jj_checkout.export)
+    bring_back = staticmethod(jj_checkout.bring_back)
     repair = staticmethod(jj_checkout.repair)
 
+    exclude = staticmethod(jj_exclude.exclude)
+    file_at = staticmethod(jj_exclude.file_at)
     status = staticmethod(jj_changes.status)
     changes = staticmethod(jj_changes.changes)
     nested_repositories = staticmethod(jj_changes.nested_repositories)

@@ -19,6 +19,7 @@ from pathlib import Path
 from workspaces.vcs import git_changes
 from workspaces.vcs.base import Changes, CheckoutStatus
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, names
+from workspaces.vcs.git_exclude import drop_staged, pattern, place_of, places_of
 from workspaces.vcs.jj_command import quoted, shown
 from workspaces.vcs.jj_inspect import (
     STUDIO_BRANCHES,
@@ -29,9 +30,9 @@ from workspaces.vcs.jj_inspect import (
     position,
     tip,
 )
+from workspaces.vcs.jj_own import OWN_FOLDER, excluded_paths
 
-OWN_FOLDER = "studio"  # inside .jj: what the studio keeps of its checkout
-INDEX = "index"  # there: when each file was last read, so that it is not read again
+INDEX = "index"  # in OWN_FOLDER: when each file was last read, so that it is not read again
 NO_CONVERSION = "* -text -eol -ident -filter -working-tree-encoding\n"
 EXCLUDED = "\n.jj\n"
 SUBMODULE = "160000 "
@@ -41,12 +42,25 @@ def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patche
     """Everything in the checkout against `base`, or the range up to `head`; `only` one path. Nothing is touched."""
     if head:
         return git_changes.changes(git_store(checkout), base, head, only=only, patches=patches)
+    with compared(checkout) as (env, nested):
+        return git_changes.compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
+
+
+@contextmanager
+def compared(checkout: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """The environment of `borrowed` with the untracked files in its index; and what no commit can hold."""
     with borrowed(checkout) as env:
         left_out = _exclude_unstorable(checkout, env)
-        nested = git_changes.add_untracked(checkout, env) + left_out
+        nested = git_changes.add_untracked(checkout, env, drop_excluded(checkout, env)) + left_out
         git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
         _keep_index(checkout, env)
-        return git_changes.compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
+        yield env, nested
+
+
+def drop_excluded(checkout: Path, env: Mapping[str, str]) -> list[str]:
+    """Take from the index what the studio put into the workspace and only a snapshot has taken in; the excluded paths."""
+    paths = excluded_paths(checkout)
+    return drop_staged(checkout, env, paths, position(checkout).parents) if paths else []
 
 
 @contextmanager
@@ -65,6 +79,8 @@ def borrowed(checkout: Path) -> Iterator[dict[str, str]]:
             shutil.copyfile(commits / "info" / "exclude", folder / "info" / "exclude")
         with (folder / "info" / "exclude").open("a") as excluded:
             excluded.write(EXCLUDED)
+        with (folder / "info" / "exclude").open("ab") as own:
+            own.writelines(map(pattern, excluded_paths(checkout)))
         env = {"GIT_DIR": str(folder), "GIT_WORK_TREE": str(checkout), "GIT_INDEX_FILE": str(folder / INDEX)}
         with contextlib.suppress(OSError):
             # With its time stamp: git compares it with the files' to see which may have changed in the same instant.
@@ -101,9 +117,11 @@ def write_tree(checkout: Path) -> str:
     with borrowed(checkout) as env:
         env["GIT_OBJECT_DIRECTORY"] = str(git_store(checkout) / "objects")
         _exclude_unstorable(checkout, env)
-        excluded = [
-            f":(top,exclude,literal){path.rstrip('/')}" for path in _others(checkout, env) if path.endswith("/")
-        ]
+        own = drop_excluded(checkout, env)
+        others = _others(checkout, env)
+        # git refuses to be told of what it ignores anyway, even to leave it out.
+        left_out = [*places_of(others, own), *(path.rstrip("/") for path in others if path.endswith("/"))]
+        excluded = [f":(top,exclude,literal){path}" for path in left_out]
         options = ("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul")
         git(checkout, *options, given=listed([":/", *excluded]), env=env, timeout=LONG_TIMEOUT)
         _keep_index(checkout, env)
@@ -112,8 +130,10 @@ def write_tree(checkout: Path) -> str:
 
 def nested_repositories(checkout: Path) -> list[str]:
     """What no commit can hold: folders that are repositories of their own, each ending with a slash, and unstorable names."""
+    own = set(excluded_paths(checkout))
     with borrowed(checkout) as env:
-        return [path for path in _others(checkout, env) if path.endswith("/") or not _is_storable(path)]
+        others = [path for path in _others(checkout, env) if not place_of(path, own)]
+        return [path for path in others if path.endswith("/") or not _is_storable(path)]
 
 
 def _others(checkout: Path, env: Mapping[str, str]) -> list[str]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workspaces.vcs import git_checkout
+from workspaces.vcs import git_checkout, git_kept
 from workspaces.vcs.base import VcsError, readable
 from workspaces.vcs.git_checkout import delete_tree
 from workspaces.vcs.git_command import commit_of, git
-from workspaces.vcs.jj_changes import OWN_FOLDER
 from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj, quoted, text
 from workspaces.vcs.jj_commit import kept, set_bookmark
+from workspaces.vcs.jj_exclude import forget_exclude
 from workspaces.vcs.jj_inspect import contains, git_store, is_here, position, root, store, tip
 from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.jj_own import OWN_FOLDER, excluded_paths, keep_excluded
 
 MARKER = "branch"  # in OWN_FOLDER: the bookmark of this checkout
 
@@ -88,6 +89,8 @@ def is_unfinished(repository: Path, checkout: Path) -> bool:
 
 def remove_checkout(repository: Path, checkout: Path) -> None:
     """Forget and delete the checkout with all that is in it. A missing one is fine."""
+    if owns_checkout(repository, checkout):
+        forget_exclude(checkout)
     delete_tree(checkout)
     if checkout.name in _workspaces(repository):
         jj(repository, "workspace", "forget", checkout.name)
@@ -120,6 +123,11 @@ def export(
         return git_checkout.export(commits, branch, base, head, folder, stem, merged=merged)
     finally:
         git(commits, "update-ref", "-d", ref, head)
+
+
+def bring_back(repository: Path, bundle: Path) -> str:
+    """Bring the commits of a bundle that `export` made back into the repository; the newest. No bookmark points at them."""
+    return git_kept.bring_back(git_store(repository), bundle)
 
 
 def repair(repository: Path, checkout: Path, branch: str, head: str) -> list[str]:
@@ -156,9 +164,11 @@ def _adopt(repository: Path, checkout: Path, branch: str, head: str) -> None:
     aside = checkout.parent / f".{checkout.name}.files"
     if os.path.lexists(aside):
         raise JjError(f"An earlier repair left {readable(aside)} behind: look at it, and move or delete it.")
+    placed = excluded_paths(checkout)
     checkout.rename(aside)
     try:
         create_checkout(repository, checkout, branch, head)
+        keep_excluded(checkout, placed)
         delete_tree(aside / ".jj")
         (checkout / ".jj").rename(aside / ".jj")
         delete_tree(checkout)

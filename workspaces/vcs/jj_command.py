@@ -18,6 +18,7 @@ from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
 from workspaces.vcs.base import Person, VcsError
 from workspaces.vcs.git_command import ENVIRONMENT as GIT_ENVIRONMENT
 from workspaces.vcs.git_command import name
+from workspaces.vcs.jj_own import auto_tracked
 
 OLDEST = (0, 40)
 TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
@@ -44,13 +45,13 @@ SETTINGS: Mapping[str, object] = {
     "merge.hunk-level": "line",
     "merge.same-change": "accept",
     "operation.username": "opencode-studio",
-    "snapshot.auto-track": "all()",
     "snapshot.max-new-file-size": 0,  # no limit: what an agent made is never left out
     "snapshot.auto-update-stale": False,
     "ui.conflict-marker-style": "git",
     "working-copy.eol-conversion": "none",
     "working-copy.exec-bit-change": "auto",
 }
+TRACKED = "snapshot.auto-track"
 ENVIRONMENT = {**GIT_ENVIRONMENT, "JJ_CONFIG": os.devnull, "JJ_EDITOR": "true", "NO_COLOR": "1"}
 LOCKED = re.compile(r"\.lock': File exists|[Ff]ailed to lock|Concurrent")
 
@@ -80,7 +81,12 @@ def jj(
     Only with `files` are that workspace's files looked at or changed: never for a person's. Without `own_config` the
     person's configuration counts too, for what only they can say.
     """
-    settings = {**SETTINGS, "user.name": clean(person.name), "user.email": clean(person.email)}
+    settings = {
+        **SETTINGS,
+        TRACKED: auto_tracked(cwd) if files else "none()",
+        "user.name": clean(person.name),
+        "user.email": clean(person.email),
+    }
     if not own_config:
         del settings["user.name"], settings["user.email"]
     flags = [part for key, value in settings.items() for part in ("--config", f"{key}={json.dumps(value)}")]

@@ -17,6 +17,7 @@ from workspaces.vcs.git_checkout import KEPT_REFS
 from workspaces.vcs.git_command import git, line, name
 from workspaces.vcs.jj_changes import write_tree
 from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj
+from workspaces.vcs.jj_exclude import untrack
 from workspaces.vcs.jj_inspect import Position, contains, git_store, position, root, tip
 from workspaces.vcs.jj_learn import learn
 
@@ -52,13 +53,14 @@ def commit_all(checkout: Path, branch: str, message: str, author: Person) -> str
 def snapshot(checkout: Path) -> Position:
     """Have jj look at the files; the working-copy commit with them. A stale workspace is brought up to date first."""
     try:
-        return position(checkout, files=True)
+        at = position(checkout, files=True)
     except JjError as error:
         if "stale" not in error.said:
             raise
-    log.warning("stale_workspace", path=str(checkout))
-    jj(checkout, "workspace", "update-stale", files=True, timeout=LONG_TIMEOUT)
-    return position(checkout, files=True)
+        log.warning("stale_workspace", path=str(checkout))
+        jj(checkout, "workspace", "update-stale", files=True, timeout=LONG_TIMEOUT)
+        at = position(checkout, files=True)
+    return position(checkout) if untrack(checkout, at) else at
 
 
 def _commit_files(checkout: Path, at: Position, tree: str, message: str, author: Person) -> str:

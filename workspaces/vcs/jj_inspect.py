@@ -208,6 +208,11 @@ def contains(repository: Path, commit: str, ancestor: str) -> bool:
     return git_inspect.contains(git_store(repository), commit, ancestor)
 
 
+def common(repository: Path, one: str, other: str) -> str | None:
+    """The newest commit that both have; None when their histories have nothing in common."""
+    return git_inspect.common(git_store(repository), one, other)
+
+
 def fork_point(checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:
     """Where `head` left `branch`: `base`, or a later commit of the branch that was brought in since."""
     commits, target = git_store(checkout), tip(checkout, branch)
