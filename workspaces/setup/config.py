@@ -21,6 +21,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 TAKEN = re.compile(r"(OPENCODE_STUDIO|STUDIO|DJANGO|GIT)_.*")
 PLACEHOLDERS = ("port", "workspace", "branch", "key", "path", "project_path")
 PLACEHOLDER = re.compile(r"(?<![$\\{])\{([a-z_]+)\}")
+STORES = (".git", ".jj")  # nothing is placed into one, nor taken from it
 WILD = re.compile(r"[*?\[]")
 URL_PATH = re.compile(r"/[\x21-\x7e]*")
 
@@ -79,7 +80,7 @@ def _path(name: str, given: str) -> str:
             name, f"“{name}”: “{shown}” must be below the repository's root: no / or ~ at its beginning, no “..”."
         )
     parts = [part for part in text.split("/") if part not in ("", ".")]
-    if not parts or parts[0] == ".git":
+    if not parts or parts[0] in STORES:
         raise _invalid(name, f"“{name}”: “{shown}” names no file of the repository.")
     if name == "link" and WILD.search(text):
         raise _invalid(name, f"“link”: “{shown}” has a wildcard; name each folder.")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workspaces.setup.config import WILD
+from workspaces.setup.config import STORES, WILD
 from workspaces.vcs.base import readable
 
 LOOKED_AT = 20_000  # names that a setup's patterns may pass by, all together
@@ -77,7 +77,7 @@ class _Search:
             yield from self._paths(_below(folder, head), rest, deep)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """What a folder holds, without any `.git`."""
+        """What a folder holds, without any store of a version control system."""
         try:
             with os.scandir(self.root / folder) as entries:
                 found = []
@@ -87,7 +87,7 @@ class _Search:
                         raise Enough(
                             f"more than {LOOKED_AT:,} names would have to be looked at; use a narrower pattern."
                         )
-                    if entry.name != ".git":
+                    if entry.name not in STORES:
                         found.append(entry)
                 return sorted(found, key=lambda one: one.name)
         except OSError:
@@ -128,5 +128,5 @@ def _below(folder: str, name: str) -> str:
 
 
 def is_inside(real: Path, root: Path) -> bool:
-    """Whether a resolved path is below the resolved `root` and not in its `.git`."""
-    return real.is_relative_to(root) and real != root and real.relative_to(root).parts[0] != ".git"
+    """Whether a resolved path is below the resolved `root` and not in its `.git` or `.jj`."""
+    return real.is_relative_to(root) and real != root and real.relative_to(root).parts[0] not in STORES

@@ -60,6 +60,7 @@ def test_parse__the_whole_file():
         (b"[setup]\ncopy = ['/etc/passwd']\n", "must be below the repository's root"),
         (b"[setup]\ncopy = ['a/../../b']\n", "must be below the repository's root"),
         (b"[setup]\ncopy = ['.git/config']\n", "names no file of the repository"),
+        (b"[setup]\ncopy = ['.jj/repo']\n", "names no file of the repository"),
         (b"[setup]\nlink = ['node_*']\n", "has a wildcard"),
         (b"[setup]\ntime_limit = true\n", "line 2, [setup] time_limit: “script_seconds” is a whole number"),
         (b"[setup]\ntime_limit = 99999999999\n", "from 1 to 3,600"),
