@@ -100,7 +100,7 @@ def test_sweep__rings_for_a_start_that_was_missed(workspace, requested_jobs):
 
 
 def test_sweep__settles_what_nobody_watched(run, requested_jobs):
-    done, killed, gone = run("true"), run("echo up; sleep 600").says(b"up"), run("echo up; sleep 0.1").says(b"up")
+    done, killed, gone = run("true"), run("echo up; sleep 600").says(b"up"), run("echo up; sleep 2").says(b"up")
     killed.kill_wrapper()
     wait_until(lambda: not any(one.folder.is_kept() for one in (done, killed, gone)), seconds=PATIENCE, what="the ends")
     shutil.rmtree(gone.folder.root)
