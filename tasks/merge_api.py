@@ -111,7 +111,7 @@ class TaskMerge(APIView):
 class TaskConflicts(APIView):
     """In what a task's merge conflicts."""
 
-    extra_errors = (502,)
+    extra_errors = (409, 502)
 
     @extend_schema(operation_id="tasks_conflicts", parameters=[REF, ConflictQuery], responses=ConflictsSerializer)
     def get(self, request: Request, ref: str) -> Response:

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from studio.api.document import document
-from tests.contract.world import World
+from tests.contract.world import ONLY_REFUSALS, World
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -37,6 +37,10 @@ schema = schemathesis.openapi.from_dict(deepcopy(document()), config=config)
 schema.app = WSGIHandler()
 
 
+# Downloads are asynchronous, for the server that the studio runs on; the handler here is not.
+pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
+
+
 @pytest.fixture
 def world(db, settings, requested_jobs, silent_doorbell) -> Iterator[World]:
     """The rows, and errors that nobody foresaw raised through to the test."""
@@ -47,12 +51,13 @@ def world(db, settings, requested_jobs, silent_doorbell) -> Iterator[World]:
     yield world
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)
-    assert any(status < 300 for status in world.answers), "Nothing but refusals: this operation was not really tried."
+    tried = any(status < 300 for status in world.answers)
+    assert tried or world.operation in ONLY_REFUSALS, "Nothing but refusals: this operation was not really tried."
 
 
 @schema.parametrize()
 @settings(
-    max_examples=20,
+    max_examples=12,
     derandomize=True,
     database=None,
     deadline=None,
@@ -61,10 +66,17 @@ def world(db, settings, requested_jobs, silent_doorbell) -> Iterator[World]:
 )
 def test_operation__keeps_its_contract(case, world):
     world.name_things(case)
-    world.answers.append(case.call_and_validate(headers=world.headers(), checks=CHECKS).status_code)
+    # What an absent counterpart makes of a request is a documented 502; elsewhere there is none.
+    checks = [check for check in CHECKS if check is not not_a_server_error or world.operation not in ONLY_REFUSALS]
+    world.answers.append(case.call_and_validate(headers=world.headers(), checks=checks).status_code)
 
 
 def test_every_operation__is_covered():
     documented = {(path, method) for path, item in document()["paths"].items() for method in item}
     tested = {(result.ok().path, result.ok().method) for result in schema.get_all_operations()}
     assert tested == documented
+
+
+def test_operations_that_only_refuse__are_in_the_document():
+    documented = {f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item}
+    assert set(ONLY_REFUSALS) <= documented

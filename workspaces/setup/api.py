@@ -120,7 +120,7 @@ class DevServerView(APIView):
 class DevServerAct(APIView):
     """Starting, stopping and restarting a dev server."""
 
-    extra_errors = (502,)
+    extra_errors: tuple[int, ...] = (502,)
     act = staticmethod(servers.start_server)
 
     def post(self, request: Request, workspace_id: uuid.UUID) -> Response:
@@ -131,6 +131,8 @@ class DevServerAct(APIView):
 
 class DevServerStart(DevServerAct):
     """Starting."""
+
+    extra_errors = (400, 502)  # a project without a dev server
 
     @extend_schema(
         operation_id="workspaces_server_start", parameters=[ID], request=None, responses={202: DevServerSerializer}
@@ -158,6 +160,8 @@ class DevServerStop(DevServerAct):
 
 class DevServerRestart(DevServerAct):
     """Restarting."""
+
+    extra_errors = (400, 502)  # a project without a dev server
 
     act = staticmethod(servers.restart_server)
 
