@@ -71,6 +71,7 @@ def test_story__from_the_registration_to_a_moved_bookmark(studio, person, coloca
     events = studio.get(f"/sessions/{reviewer['id']}/events?limit=200")["results"]
     tools = str([event["data"] for event in events if event["kind"].startswith("tool")])
     assert ("jj show" in tools, "Change ID:" in tools) == (True, True)  # its rules let it read, with jj
+    studio.post(f"/workspaces/{studio.get(f'/tasks/{key}')['workspace']}/remove", status=202)
     studio.wait(key, lambda _: "studio" not in jj(folder, "--ignore-working-copy", "bookmark", "list"))
 
 
