@@ -8,8 +8,9 @@ import time
 import pytest
 
 from studio.kernel.errors import Upstream
+from studio.queue import Names
 from tests.repositories import git
-from workspaces.services import commit_left, diff_for, has_change
+from workspaces.services import commit_left, diff_for, has_change, preview_merge
 
 pytestmark = pytest.mark.django_db
 
@@ -234,6 +235,36 @@ def test_commit_left__the_base_follows_when_the_target_was_brought_in(workspace,
     workspace.refresh_from_db()
     assert workspace.base_commit == tip
     assert [file.path for file in diff_for(workspace).files] == ["mine.txt"]
+
+
+def test_commit_left__a_branch_that_somebody_deleted_is_put_back_with_its_history(workspace, checkout, repository):
+    (checkout / "app.py").write_text("first\n")
+    first = keep(workspace)
+    (checkout / "app.py").write_text("second\n")
+    git(repository, "update-ref", "-d", f"refs/heads/{workspace.branch}")
+    head = keep(workspace)
+    assert git(checkout, "rev-parse", f"{workspace.branch}^").strip() == first
+    assert git(repository, "show", f"{head}:app.py") == "second\n"
+
+
+def test_branch_that_somebody_deleted__is_said_and_looked_at_before_anything_is_read(
+    workspace, checkout, repository, requested_jobs, django_capture_on_commit_callbacks
+):
+    (checkout / "app.py").write_text("first\n")
+    keep(workspace)
+    git(repository, "update-ref", "-d", f"refs/heads/{workspace.branch}")
+    for read in (diff_for, lambda one: preview_merge(one, how="merge")):
+        with pytest.raises(Upstream, match=r"is gone.*Repair it"), django_capture_on_commit_callbacks(execute=True):
+            read(workspace)
+        assert (Names.LOOK_AT_WORKSPACE, (str(workspace.pk),)) in requested_jobs
+        requested_jobs.clear()
+
+
+def test_diff__of_a_change_that_the_target_has_already_is_still_shown(workspace, checkout, repository):
+    (checkout / "app.py").write_text("changed\n")
+    head = keep(workspace)
+    git(repository, "merge", "-q", "--ff-only", head)
+    assert [file.new_path for file in diff_for(workspace).files] == ["app.py"]
 
 
 def test_has_change__committed_or_not_and_back(workspace, checkout):

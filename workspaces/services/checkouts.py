@@ -20,6 +20,7 @@ from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.ids import new_id
 from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
 from workspaces import diff as diffs
 from workspaces.diff import Diff
 from workspaces.locks import Busy, held
@@ -181,16 +182,22 @@ def checkout_path(workspace: Workspace) -> Path:
 
 
 @contextmanager
-def opened(workspace: Workspace) -> Iterator[tuple[Vcs, Path]]:
-    """The checkout of a ready workspace, for one command after the other. Raises Upstream when it is not ours or is gone."""
-    vcs = vcs_named(workspace.project.vcs)
-    path = checkout_path(workspace)
-    if not vcs.owns_checkout(Path(workspace.project.path), path):
-        raise Upstream(
-            f"The checkout of {workspace.label} is gone, or no longer belongs to its repository. "
-            "Repair it on the task's page or the project's storage page.",
-            code="workspace_failed",
-        )
+def opened(workspace: Workspace, *, to_commit: bool = False) -> Iterator[tuple[Vcs, Path]]:
+    """The checkout of a ready workspace, for one command after the other. Raises Upstream when it is not ours or is gone.
+
+    So it does when its branch is gone, except `to_commit`: `commit_locked` puts the branch back. Damage that is met here is
+    looked at by a job, so that pages offer the repair.
+    """
+    vcs, repository, path = vcs_named(workspace.project.vcs), Path(workspace.project.path), checkout_path(workspace)
+    gone = ""
+    if not vcs.owns_checkout(repository, path):
+        gone = f"The checkout of {workspace.label} is gone, or no longer belongs to its repository."
+    elif not to_commit and vcs.tip(repository, workspace.branch) is None:
+        gone = f"The branch {workspace.branch} of {workspace.label} is gone. Its commits are still there."
+    if gone:
+        enqueue(Names.LOOK_AT_WORKSPACE, workspace.pk)
+        sentence = f"{gone} Repair it on the task's page or the project's storage page."
+        raise Upstream(sentence, code="workspace_failed")
     yield vcs, path
 
 
@@ -200,12 +207,22 @@ def commit_left(workspace: Workspace, *, message: str, author_name: str) -> str:
     The author is “NAME via OpenCode Studio”; hooks do not run and nothing is signed.
     """
     author = Person(f"{author_name} via OpenCode Studio", AGENT_EMAIL)
-    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (vcs, path):
+    with (
+        held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE),
+        opened(workspace, to_commit=True) as (vcs, path),
+    ):
         return commit_locked(workspace, vcs, path, message, author)
 
 
 def commit_locked(workspace: Workspace, vcs: Vcs, path: Path, message: str, author: Person) -> str:
-    """`commit_left` for a caller that holds the workspace's lock. The row follows, its base too when the target was merged in."""
+    """`commit_left` for a caller that holds the workspace's lock. The row follows, its base too when the target was merged in.
+
+    A branch that somebody deleted is put back first: committing without it would begin a history without the work before.
+    """
+    repository = Path(workspace.project.path)
+    if vcs.tip(repository, workspace.branch) is None:
+        mended = vcs.repair(repository, path, workspace.branch, workspace.head_commit)
+        log.warning("branch_put_back", workspace=str(workspace.pk), done=mended)
     head = vcs.commit_all(path, workspace.branch, message, author)
     base = vcs.fork_point(path, workspace.base_commit, workspace.base_branch, head)
     if base == head:
@@ -278,7 +295,9 @@ def _compared(workspace: Workspace, base: str | None) -> Iterator[tuple[Vcs, Pat
     """
     if workspace.state == WorkspaceState.READY:
         with opened(workspace) as (vcs, path):
-            yield vcs, path, base or vcs.fork_point(path, workspace.base_commit, workspace.base_branch), ""
+            start = base or vcs.fork_point(path, workspace.base_commit, workspace.base_branch)
+            # When all of it is on the target already, what it was is still worth showing.
+            yield vcs, path, workspace.base_commit if start == workspace.head_commit else start, ""
         return
     vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
     if workspace.state not in (WorkspaceState.REMOVING, WorkspaceState.REMOVED):

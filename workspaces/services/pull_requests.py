@@ -176,7 +176,7 @@ def _push(row: PullRequest, connection: ForgeConnection) -> str:
     address = remotes_of(workspace.project).get(connection.remote)
     if address is None:
         raise ForgeError(f"The repository has no remote called “{connection.remote}”.", code="no_remote")
-    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (vcs, path):
+    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace, to_commit=True) as (vcs, path):
         author = Person("OpenCode Studio", AGENT_EMAIL)
         commit = commit_locked(workspace, vcs, path, f"{row.title}\n\nTask: {workspace.label}", author)
     if commit == workspace.base_commit:

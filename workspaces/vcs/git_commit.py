@@ -62,7 +62,7 @@ def commit_tree(
         raise Refused(
             "The repository's configuration asks for signed commits, and the merge could not be signed: "
             f"{error.said or error.message} Nothing was moved. Make the key usable without a passphrase prompt (an agent "
-            "that holds it, for example), or turn commit.gpgSign off, then complete again."
+            "that holds it, for example), or turn commit.gpgSign off, then try again."
         ) from error
     commit = done.stdout.decode().strip()
     _require_as_meant(repository, commit, tree, parents)
@@ -112,7 +112,7 @@ def _through_hook(repository: Path, message: bytes) -> bytes:
             said = cut(clean((done.stdout + done.stderr).decode("utf-8", "replace")).strip(), SAID_LIMIT)
             raise Refused(
                 f"The repository's hook {MESSAGE_HOOK} refused the message: {said or f'exit status {done.code}'} "
-                "Nothing was moved. Change the message, then complete again."
+                "Nothing was moved. Change the message, then try again."
             )
         return file.read_bytes()[:MESSAGE_LIMIT].strip() + b"\n"
 

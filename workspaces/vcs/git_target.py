@@ -143,13 +143,13 @@ def _require_free(checkout: Path, old: str, new: str, *, resuming: bool) -> None
     if dirty:
         raise Blocked(
             f"{readable(checkout)} has the branch checked out, with changes that are not committed: {_some(dirty)}. "
-            "Commit, stash or undo them, then complete again.",
+            "Commit, stash or undo them, then try again.",
             dirty,
         )
     if in_the_way:
         raise Blocked(
             f"{readable(checkout)} has the branch checked out, and the merge would overwrite files there that git does not "
-            f"track: {_some(in_the_way)}. Move or remove them, then complete again.",
+            f"track: {_some(in_the_way)}. Move or remove them, then try again.",
             in_the_way,
         )
 
@@ -166,7 +166,7 @@ def _wait_for_lock(checkout: Path) -> None:
         if time.monotonic() > deadline:
             raise Blocked(
                 f"Another git command is at work in {readable(checkout)}, or one was killed there and left {readable(lock)} behind. "
-                "Wait for it, or delete that file when no git runs there; then complete again."
+                "Wait for it, or delete that file when no git runs there; then try again."
             )
         time.sleep(0.05)
 

@@ -13,7 +13,7 @@ from workspaces.vcs.jj_inspect import CONFLICT_FOLDER, git_store, is_plain
 GIT: Vcs = GitVcs()
 UNRESOLVED = (
     "The workspace's commits hold conflicts that nobody has resolved (jj log -r 'conflicts()' lists them). Resolve them there, "
-    "then complete again."
+    "then try again."
 )
 
 

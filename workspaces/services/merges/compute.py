@@ -50,7 +50,7 @@ def _merge(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str, author: 
     workspace = attempt.workspace
     if workspace.state != WorkspaceState.READY:
         return Settlement(MergeState.REFUSED, REFUSED, f"The workspace {workspace.label} is {workspace.state}.")
-    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (_, path):
+    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace, to_commit=True) as (_, path):
         # What is shown as the change is what is merged: nothing may be left uncommitted.
         source = commit_locked(workspace, vcs, path, attempt.message, author)
     if source == workspace.base_commit:

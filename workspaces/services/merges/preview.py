@@ -17,6 +17,8 @@ from workspaces.vcs.base import MergeRequest, Vcs, readable
 NAMED = 20  # files that are named of each kind
 BRANCHES_SHOWN = 200
 
+UNTRUSTED = "does not run: the project is not marked as trusted in its settings."
+
 
 @dataclass(frozen=True, slots=True)
 class TargetCheckout:
@@ -99,7 +101,10 @@ def _computed(begin: Preview, vcs: Vcs, repository: Path, tip: str, source: str,
     ]
     rules = vcs.message_rules(repository)
     if not trusted:
-        rules = [rule for rule in rules if not rule.endswith("runs.")]
+        rules = [
+            rule.removesuffix("runs.") + UNTRUSTED if rule.startswith("The hook") and rule.endswith("runs.") else rule
+            for rule in rules
+        ]
     begin = replace(begin, checkouts=checkouts, rules=rules)
     if not result.commit:
         conflicts = [cut(readable(file), 1_000) for file in result.conflicts]

@@ -117,7 +117,8 @@ def _step(attempt: MergeAttempt, epoch: int, *, resuming: bool) -> Settlement | 
     except Blocked as blocked:
         return Settlement(MergeState.REFUSED, REFUSED, blocked.message)
     notes = [f"The checkout {readable(path)} was brought along." for path in moved]
-    notes.append(vcs.moved_note(repository, attempt.target_branch, attempt.result_commit))
+    if attempt.kind == MergeKind.MERGE:  # of a revert it would say how to undo the undoing
+        notes.append(vcs.moved_note(repository, attempt.target_branch, attempt.result_commit))
     return Settlement(MergeState.MERGED, note=" ".join(filter(None, notes)))
 
 
