@@ -13,8 +13,11 @@ from tests.crash.points import STEPS, Point, all_points
 from tests.e2e.studio_process import ROOT
 
 APPS = ("studio", "agents", "workspaces", "sessions_app", "tasks")
-# Their tests are test_stop.py and those of background commands and setups.
-ELSEWHERE = {"abort.before_post", "abort.after_post", "command.before_spawn", "command.after_spawn", "setup.placed"}
+# Their tests are test_stop.py and those of background commands, setups, merges and pull requests.
+ELSEWHERE = {
+    "abort.before_post", "abort.after_post", "command.before_spawn", "command.after_spawn", "setup.placed",
+    "prepare.updated", "pull_request.pushed", "pull_request.before_create", "pull_request.created",
+}  # fmt: skip
 POINTS = [Point(name, lambda scene: None) for name in ("kill this", "stop that", "cut the rest")]
 OUTCOMES = [
     Outcome("kill this", 1, [], 12.0, 4.0, 1.0),

@@ -104,9 +104,10 @@ def test_task__says_damage_and_offers_what_it_may_start_from(as_owner, project, 
     assert f"/workspaces/{made.pk}/do/repair/" in page
 
 
-def test_health__names_unknown_folders(as_owner, project, workspace, settings):
-    stranger = Path(workspace.path).parent / "left-over"
-    stranger.mkdir()
+def test_health__names_unknown_folders(as_owner, project, settings, tmp_path):
+    settings.STUDIO_WORKSPACE_ROOT = str(tmp_path)  # other tests leave folders in the common one
+    stranger = tmp_path / project.key / "left-over"
+    stranger.mkdir(parents=True)
     page = body(as_owner.get("/health/"))
     assert f"Unknown folder: {stranger}" in page
     stranger.rmdir()

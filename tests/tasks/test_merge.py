@@ -8,7 +8,8 @@ import pytest
 from studio.kernel.errors import Conflict
 from studio.queue import Names
 from tasks.choices import Needs, Phase, RunState, Status
-from tasks.models import Task
+from tasks.models import PhaseRun, Task
+from tasks.services import prepare
 from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
 from tests.repositories import git
@@ -128,13 +129,41 @@ def test_story__the_repository_has_the_commit(merging):
     assert not Path(task.workspace.path).exists()
 
 
-def test_story__a_conflict_is_solved_by_a_fix_round(merging):
+def make_conflict(merging):
+    """A person's commit that changes the same lines; the folder."""
     folder = Path(merging.task.project.path)
     (folder / "goodbye.py").write_text("mine\n")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "Mine first")
     run_merge(MergeAttempt.objects.get().pk)
     advance_merge(MergeAttempt.objects.get().pk)
+    return folder
+
+
+def test_crash__after_the_update_the_agent_is_given_the_same_conflicts(merging, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(name):
+        if name == "prepare.updated":
+            raise Killed
+
+    make_conflict(merging)
+    merging.act("request_changes", feedback="Keep both.")
+    monkeypatch.setattr(prepare, "reach", die)
+    with pytest.raises(Killed):
+        merging.begin()
+    monkeypatch.setattr(prepare, "reach", lambda _: None)
+    PhaseRun.objects.update(lease_until=None)
+    prepare.prepare_run(merging.run().pk)
+    run = merging.run()
+    assert run.turn.prompt.count("<conflicts>") == 1
+    assert "goodbye.py" in run.turn.prompt
+    assert "<<<<<<<" in (Path(run.session.workspace.path) / "goodbye.py").read_text()
+
+
+def test_story__a_conflict_is_solved_by_a_fix_round(merging):
+    folder = make_conflict(merging)
     assert merging.shown == (Status.REVIEW, RunState.WAITING, Needs.CONFLICT, "merge_conflict")
     assert "goodbye.py" in merging.task.reason
     merging.act("request_changes", feedback="Keep both.")

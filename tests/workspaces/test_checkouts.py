@@ -253,7 +253,7 @@ def test_a_checkout_that_became_another_repository_is_not_ours(workspace, checko
 def test_a_checkout_without_git_is_not_taken_for_a_part_of_the_folder_above(workspace, checkout):
     """The data folder may lie inside a repository, such as the studio's own checkout."""
     above = Path(settings.DATA)
-    make_repository(above) if not (above / ".git").exists() else None
+    git(above, "init", "-q")
     try:
         (checkout / ".git").unlink()
         with pytest.raises(GitError, match="not a git repository"):
