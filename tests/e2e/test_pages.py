@@ -89,6 +89,7 @@ def test_transcript__catches_up_after_the_connection_was_cut(studio, project, pe
     expect(task.page.locator(".live")).to_have_text("Live", timeout=LONG)
     task.expect_now("The plan is ready")
     expect(task.page.locator(".e-text strong").first).to_have_text("this", timeout=LONG)
+    task.log.evaluate("log => log.scrollTo(0, log.scrollHeight)")  # the banner may have moved the page off its end
     expect(task.page.locator(".e-turn_settled")).to_have_count(1, timeout=LONG)
     numbers = task.page.locator(".e").evaluate_all("entries => entries.map(one => one.dataset.seq)")
     assert len(numbers) == len(set(numbers))

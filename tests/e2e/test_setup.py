@@ -126,6 +126,7 @@ def _use_server(task, workspace, studio):
 
 def _gone(studio, workspace, checkout, port):
     """After the removal there is no server, no checkout and no reservation; the clean-up has run."""
+    studio.post(f"/workspaces/{workspace['id']}/remove", status=202)
     deadline = time.monotonic() + 60
     while studio.get(f"/workspaces/{workspace['id']}")["state"] != "removed":
         assert time.monotonic() < deadline, studio.log_tail()
