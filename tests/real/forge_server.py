@@ -523,6 +523,8 @@ def huge(handler: Handler) -> None:
     handler.close_connection = True
 
 
-def soon() -> str:
-    """The time of a rate limit's end, as forges tell it."""
-    return str(int(time.time()) + 600)
+def limited(handler: Handler) -> None:
+    """A rate limit that ends in ten minutes from this request on, as forges tell it."""
+    reset = str(int(time.time()) + 600)
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    handler.send_json(403, {"message": "API rate limit exceeded"}, headers)

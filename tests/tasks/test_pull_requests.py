@@ -18,7 +18,7 @@ from tasks.services import proposal, pull_requests
 from tasks.services.lifecycle import act
 from tasks.services.sweep import sweep
 from tests.factories import make_member
-from tests.real.forge_server import REPOSITORY, TOKEN, forge_server, hang, soon, status
+from tests.real.forge_server import REPOSITORY, TOKEN, forge_server, hang, limited, status
 from tests.repositories import git
 from workspaces.forge import http
 from workspaces.forge.connections import save_connection
@@ -266,7 +266,6 @@ def test_refused__is_said_with_the_forges_words_and_can_be_tried_again(ready, fo
 
 
 def test_rate_limit__waits_until_its_end_and_does_not_lock_the_task(ready, forge):
-    limited = status(403, {"message": "API rate limit exceeded"}, X_RateLimit_Remaining="0", X_RateLimit_Reset=soon())
     forge.fault("/pulls", limited)
     ready.act("complete", how="pull_request")
     row = sync()

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.real.forge_server import REPOSITORY, TOKEN, drip, hang, html, huge, soon, status
+from tests.real.forge_server import REPOSITORY, TOKEN, drip, hang, html, huge, limited, status
 from tests.repositories import git, make_repository
 from workspaces.forge import http
 from workspaces.forge.base import ForgeError, NewPull, NotThere, Refused
@@ -174,7 +174,7 @@ def test_fault__has_a_sentence(forge, client, fault, code, transient, words):
     ("fault", "seconds"),
     [
         (status(429, {"message": "Slow down"}, Retry_After="90"), 90),
-        (status(403, {"message": "API rate limit exceeded"}, X_RateLimit_Remaining="0", X_RateLimit_Reset=soon()), 600),
+        (limited, 600),
         (status(429, {}), 60),
         (status(429, {}, Retry_After="99999999999999"), 60),
         (status(429, {}, Retry_After="9999999"), 7200),
