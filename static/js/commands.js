@@ -3,6 +3,7 @@
 
 import { flash, fragment, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 120; // milliseconds between a piece of news and the reading of the list
 const POLL = 3_000; // without news the running commands are looked at this often: the live connection may be away
@@ -104,12 +105,10 @@ class Output {
 class LiveCommands extends HTMLElement {
   #outputs = new Map(); // command -> its Output
   #leave = new Map(); // topic -> what ends its subscription
-  #gather = 0;
+  #refresh = new Refresh(() => this.#list(), GATHER);
   #poll = 0;
   #heard = 0;
   #all = false;
-  #busy = false;
-  #again = false;
 
   // A morph may put the element into the page before its attributes and its content.
   connectedCallback() {
@@ -130,7 +129,7 @@ class LiveCommands extends HTMLElement {
   }
 
   disconnectedCallback() {
-    clearTimeout(this.#gather);
+    this.#refresh.stop();
     clearInterval(this.#poll);
     this.#poll = 0;
     this.removeEventListener("commandschanged", this);
@@ -162,7 +161,7 @@ class LiveCommands extends HTMLElement {
 
   #note() {
     this.#heard = Date.now();
-    if (!this.#gather) this.#gather = setTimeout(() => this.#refresh(), GATHER);
+    this.#refresh.note();
   }
 
   // What the list on the page says: which outputs are there, and which commands are to be followed.
@@ -199,24 +198,9 @@ class LiveCommands extends HTMLElement {
     if (running) tab.append(" ", Object.assign(document.createElement("span"), { className: "count", textContent: `${running} running` }));
   }
 
-  async #refresh() {
-    this.#gather = 0;
-    if (this.#busy) {
-      this.#again = true;
-      return;
-    }
-    this.#busy = true;
-    try {
-      const { content } = await fragment(`${this.dataset.url}${this.#all ? "?all=1" : ""}`);
-      this.#put(content);
-    } catch (error) {
-      if (this.#all) flash(error.message);
-    }
-    this.#busy = false;
-    if (this.#again && this.isConnected) {
-      this.#again = false;
-      this.#note();
-    }
+  async #list() {
+    const { content } = await fragment(`${this.dataset.url}${this.#all ? "?all=1" : ""}`);
+    if (this.isConnected) this.#put(content);
   }
 
   // Every row is written anew, but what people have opened and the output that they read stay where they are.

@@ -2,36 +2,33 @@
 
 import { fragment, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 400; // a busy pipeline moves often; the counts need not follow each step
 const MOST = 150; // topics: the server allows 200 a connection
 
 class LiveProjects extends HTMLElement {
-  #timer = 0;
+  #refresh = new Refresh(() => this.#read(), GATHER);
   #leave = [];
 
   connectedCallback() {
     this.#leave = [...this.querySelectorAll("[data-project]")].slice(0, MOST).map((project) =>
       feed.subscribe(`project:${project.dataset.project}`, Number(project.dataset.cursor), {
-        event: () => (this.#timer ||= setTimeout(() => this.#read(), GATHER)),
+        event: () => this.#refresh.note(),
+        resync: (seq) => (this.#refresh.note(), seq),
       }),
     );
   }
 
   disconnectedCallback() {
-    clearTimeout(this.#timer);
+    this.#refresh.stop();
     for (const leave of this.#leave) leave();
   }
 
   async #read() {
-    this.#timer = 0;
-    try {
-      const { content } = await fragment(location.pathname);
-      this.querySelector("ul").replaceWith(content.querySelector("ul"));
-      tick(this);
-    } catch {
-      this.#timer = setTimeout(() => this.#read(), 2_000);
-    }
+    const { content } = await fragment(location.pathname);
+    this.querySelector("ul").replaceWith(content.querySelector("ul"));
+    tick(this);
   }
 }
 

@@ -2,11 +2,12 @@
 
 import { fragment, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 100; // milliseconds between a piece of news and the reading of it
 
 class LiveSetup extends HTMLElement {
-  #timer = 0;
+  #refresh = new Refresh(() => this.#read(), GATHER);
   #leave = null;
 
   // A morph may put the element into the page before its attributes and its content.
@@ -19,13 +20,12 @@ class LiveSetup extends HTMLElement {
     this.addEventListener("click", this);
     const cursor = this.querySelector("data");
     if (cursor) this.#follow(Number(cursor.value));
-    else this.#read(); // it came with a morph, which leaves the content to this script
+    else this.#refresh.note(0); // it came with a morph, which leaves the content to this script
     tick(this);
   }
 
   disconnectedCallback() {
-    clearTimeout(this.#timer);
-    this.#timer = 0;
+    this.#refresh.stop();
     document.removeEventListener("setupchanged", this);
     this.removeEventListener("click", this);
     this.#leave?.();
@@ -33,7 +33,7 @@ class LiveSetup extends HTMLElement {
   }
 
   handleEvent(event) {
-    if (event.type === "setupchanged") this.#note();
+    if (event.type === "setupchanged") this.#refresh.note();
     else if (event.target.closest("a[data-log]") && location.pathname.startsWith("/tasks/")) {
       event.preventDefault();
       document.querySelector(".tabs a[href='?tab=commands']")?.click();
@@ -42,31 +42,22 @@ class LiveSetup extends HTMLElement {
 
   #follow(cursor) {
     this.#leave ??= feed.subscribe(`workspace:${this.dataset.workspace}`, cursor, {
-      event: () => this.#note(),
-      resync: (seq) => (this.#note(), seq),
+      event: () => this.#refresh.note(),
+      resync: (seq) => (this.#refresh.note(), seq),
     });
   }
 
-  #note() {
-    if (!this.#timer) this.#timer = setTimeout(() => this.#read(), GATHER);
-  }
-
   async #read() {
-    this.#timer = 0;
-    try {
-      const { content } = await fragment(this.dataset.url);
-      if (!this.isConnected) return;
-      const focused = this.contains(document.activeElement) ? document.activeElement.closest("form")?.getAttribute("action") : null;
-      const open = this.querySelector("details[open]") !== null;
-      this.replaceChildren(...content.childNodes);
-      window.htmx?.process(this);
-      tick(this);
-      if (open) this.querySelector("details")?.setAttribute("open", "");
-      if (focused) (this.querySelector(`form[action="${focused}"] button`) ?? this.querySelector("button, a"))?.focus({ preventScroll: true });
-      this.#follow(Number(this.querySelector("data")?.value ?? 0));
-    } catch {
-      // The next piece of news tries again.
-    }
+    const { content } = await fragment(this.dataset.url);
+    if (!this.isConnected) return;
+    const focused = this.contains(document.activeElement) ? document.activeElement.closest("form")?.getAttribute("action") : null;
+    const open = this.querySelector("details[open]") !== null;
+    this.replaceChildren(...content.childNodes);
+    window.htmx?.process(this);
+    tick(this);
+    if (open) this.querySelector("details")?.setAttribute("open", "");
+    if (focused) (this.querySelector(`form[action="${focused}"] button`) ?? this.querySelector("button, a"))?.focus({ preventScroll: true });
+    this.#follow(Number(this.querySelector("data")?.value ?? 0));
   }
 }
 

@@ -1,18 +1,20 @@
 // <live-task>: follows one task's feed and reads its page anew when something has happened. The transcript and the diff
 // look after themselves (they are skipped when the page is morphed).
 
+import { fragment, morph, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 80;
 
 class LiveTask extends HTMLElement {
-  #timer = 0;
+  #refresh = new Refresh(() => this.#look(), GATHER);
 
   connectedCallback() {
     this.topic = `task:${this.dataset.task}`;
     this.leave = feed.subscribe(this.topic, Number(this.dataset.cursor), {
-      event: () => this.#note(),
-      resync: (seq) => (this.#note(), seq),
+      event: () => this.#refresh.note(),
+      resync: (seq) => (this.#refresh.note(), seq),
     });
     document.addEventListener("acted", this); // the form that was sent may be gone already
     // On a phone the tabs are wider than the screen.
@@ -21,7 +23,7 @@ class LiveTask extends HTMLElement {
   }
 
   disconnectedCallback() {
-    clearTimeout(this.#timer);
+    this.#refresh.stop();
     document.removeEventListener("acted", this);
     this.leave();
   }
@@ -37,26 +39,26 @@ class LiveTask extends HTMLElement {
       if (document.activeElement === document.body) this.querySelector("#now").focus({ preventScroll: true });
     } else if (event.target.closest("a[href^='?tab=']:not([hx-get])")) {
       event.preventDefault();
-      this.#read(event.target.closest("a").getAttribute("href"), true);
+      this.#open(event.target.closest("a").getAttribute("href"));
     }
   }
 
-  #note() {
-    if (!this.#timer) this.#timer = setTimeout(() => this.#refresh(), GATHER);
-  }
-
-  #refresh() {
-    this.#timer = 0;
+  async #look() {
     const section = this.querySelector("#task");
     // Who follows the task sees the tab that matters now, unless they are writing.
     const busy = section.querySelector("details.ask[open]") || section.contains(document.activeElement?.closest("textarea, input") ?? null);
     const chosen = new URLSearchParams(location.search).has("tab");
     const query = !chosen && busy ? `?tab=${section.dataset.tab}` : location.search;
-    this.#read(query, false);
+    const [place, tab] = [location.href, section.dataset.tab];
+    const { content } = await fragment(this.dataset.url + query);
+    // Who has opened another tab meanwhile stays there.
+    if (location.href !== place || this.querySelector("#task").dataset.tab !== tab) return this.#refresh.note();
+    morph(this.querySelector("#task"), content.querySelector("#task"));
+    tick(this);
   }
 
-  #read(query, push) {
-    window.htmx.ajax("GET", this.dataset.url + query, { source: "#task", target: "#task", swap: "outerMorph", push: push ? "true" : null });
+  #open(query) {
+    window.htmx.ajax("GET", this.dataset.url + query, { source: "#task", target: "#task", swap: "outerMorph", push: "true" });
   }
 }
 

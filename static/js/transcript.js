@@ -17,6 +17,7 @@ class LiveTranscript extends HTMLElement {
   #timer = 0;
   #busy = false;
   #wanted = 0; // the highest number that an event named
+  #anew = false; // whether what is shown may be old, whatever was named
   #live = new Map(); // part -> its text node, and how long it is
   #follows = true; // the end stays in view
   #new = 0; // entries that came since it did not
@@ -80,7 +81,8 @@ class LiveTranscript extends HTMLElement {
   }
 
   #soon() {
-    if (!this.#timer && !this.#busy && this.#wanted > this.#seen) this.#timer = setTimeout(() => this.#fetch(), GATHER);
+    const news = this.#anew || this.#wanted > this.#seen;
+    if (news && !this.#timer && !this.#busy) this.#timer = setTimeout(() => this.#fetch(), GATHER);
   }
 
   // Up to where everything is known: entries for whoever is at the end, else what stands around them.
@@ -89,20 +91,25 @@ class LiveTranscript extends HTMLElement {
   }
 
   async #catchUp(seq) {
-    this.#wanted = Math.max(this.#wanted, seq, this.#seen + 1);
+    this.#wanted = Math.max(this.#wanted, seq);
+    this.#anew = true;
     this.#forget([...this.#live.keys()]);
     if (!this.#busy) await this.#fetch();
     return this.cursor;
   }
 
   async #fetch() {
+    const anew = this.#anew;
+    clearTimeout(this.#timer);
     this.#timer = 0;
     this.#busy = true;
+    this.#anew = false;
     try {
       if (!this.window.takesMore(this.#follows)) await this.#lookAround();
       else if (this.#follows && this.#wanted - this.window.last > SKIP) await this.#jump("");
       else await this.#next();
     } catch {
+      this.#anew ||= anew;
       await new Promise((resolve) => setTimeout(resolve, 2_000));
     }
     this.#busy = false;
@@ -110,6 +117,7 @@ class LiveTranscript extends HTMLElement {
   }
 
   async #next() {
+    const asked = this.#wanted; // the answer has all that was named until now, and perhaps nothing of what is named meanwhile
     const { content } = await fragment(`${this.dataset.url}?after=${this.window.last}`);
     const end = content.querySelector("data");
     this.#around(content);
@@ -117,7 +125,7 @@ class LiveTranscript extends HTMLElement {
     this.window.append(content.querySelector(".entries"), this.#follows);
     this.#moved(end);
     if (end.dataset.full) this.#wanted = Math.max(this.#wanted, Number(end.dataset.head));
-    else this.#wanted = Math.min(this.#wanted, this.#seen);
+    else if (this.#wanted === asked) this.#wanted = Math.min(asked, this.#seen);
     this.#grown();
   }
 

@@ -3,45 +3,41 @@
 
 import { fragment, morph, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 500;
 const TELLING = new Set(["ask.opened", "ask.closed", "task.moved", "run.state", "plan.ready", "task.created"]);
 
 class WaitingCount extends HTMLElement {
-  #timer = 0;
+  #refresh = new Refresh(() => this.#read(), GATHER);
   #leave = [];
   #back = () => feed.state === "on" && this.#soon("task.moved"); // what was missed meanwhile is not told again
 
   connectedCallback() {
     feed.addEventListener("state", this.#back);
-    this.#read();
+    this.#refresh.note(0);
   }
 
   disconnectedCallback() {
     feed.removeEventListener("state", this.#back);
-    clearTimeout(this.#timer);
+    this.#refresh.stop();
     for (const leave of this.#leave) leave();
     this.#leave = [];
   }
 
   #soon(kind) {
-    if (TELLING.has(kind)) this.#timer ||= setTimeout(() => this.#read(), GATHER);
+    if (TELLING.has(kind)) this.#refresh.note();
   }
 
   async #read() {
-    this.#timer = 0;
-    try {
-      const { content } = await fragment(this.dataset.url);
-      const { value, dataset } = content.querySelector("data");
-      const badge = this.querySelector(".count");
-      badge.textContent = value;
-      badge.hidden = value === "0";
-      this.querySelector("a").setAttribute("aria-label", value === "0" ? "Waiting for you: nothing" : `Waiting for you: ${value}`);
-      if (!this.#leave.length) this.#follow(dataset.projects.split(" ").filter(Boolean));
-      document.dispatchEvent(new Event("waiting"));
-    } catch {
-      // Signed out, or the studio is away: the next event, or the next page, tries again.
-    }
+    const { content } = await fragment(this.dataset.url);
+    const { value, dataset } = content.querySelector("data");
+    const badge = this.querySelector(".count");
+    badge.textContent = value;
+    badge.hidden = value === "0";
+    this.querySelector("a").setAttribute("aria-label", value === "0" ? "Waiting for you: nothing" : `Waiting for you: ${value}`);
+    if (!this.#leave.length) this.#follow(dataset.projects.split(" ").filter(Boolean));
+    document.dispatchEvent(new Event("waiting"));
   }
 
   #follow(projects) {
@@ -51,7 +47,8 @@ class WaitingCount extends HTMLElement {
 }
 
 class LiveWaiting extends HTMLElement {
-  #again = () => this.#read();
+  #refresh = new Refresh(() => this.#read(), 0);
+  #again = () => this.#refresh.note();
 
   connectedCallback() {
     document.addEventListener("waiting", this.#again);
@@ -59,16 +56,13 @@ class LiveWaiting extends HTMLElement {
 
   disconnectedCallback() {
     document.removeEventListener("waiting", this.#again);
+    this.#refresh.stop();
   }
 
   async #read() {
-    try {
-      const { content } = await fragment(this.dataset.url);
-      morph(this.querySelector("#waiting-list"), content.querySelector("#waiting-list"));
-      tick(this);
-    } catch {
-      // The list stays as it is; the bar on top says that the connection is lost.
-    }
+    const { content } = await fragment(this.dataset.url);
+    morph(this.querySelector("#waiting-list"), content.querySelector("#waiting-list"));
+    tick(this);
   }
 }
 

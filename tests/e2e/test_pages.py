@@ -89,7 +89,6 @@ def test_transcript__catches_up_after_the_connection_was_cut(studio, project, pe
     expect(task.page.locator(".live")).to_have_text("Live", timeout=LONG)
     task.expect_now("The plan is ready")
     expect(task.page.locator(".e-text strong").first).to_have_text("this", timeout=LONG)
-    task.log.evaluate("log => log.scrollTo(0, log.scrollHeight)")  # the banner may have moved the page off its end
     expect(task.page.locator(".e-turn_settled")).to_have_count(1, timeout=LONG)
     numbers = task.page.locator(".e").evaluate_all("entries => entries.map(one => one.dataset.seq)")
     assert len(numbers) == len(set(numbers))
@@ -116,6 +115,24 @@ def test_transcript__stays_where_one_reads(studio, project, person):
     task.page.get_by_role("link", name="Plan", exact=True).last.click()
     expect(task.page.locator(".e-turn_started")).to_have_count(1)
     expect(task.page.locator(".e-tool_finished", has_text="submit plan")).to_have_count(1)
+
+
+def test_task__is_read_again_when_that_failed(studio, project, person):
+    key = studio.task(project, "As it was", script(), start=False)["key"]
+    task = person.task(key)
+    failed = []
+
+    def fail_once(route):
+        failed.append(route)
+        if len(failed) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    task.page.route(f"**/tasks/{key}/", fail_once)
+    studio.call("PATCH", f"/tasks/{key}", {"title": "As it is"})
+    expect(task.page.locator("h1")).to_contain_text("As it is")
+    assert len(failed) == 2
 
 
 def test_words__survive_what_happens_elsewhere(studio, project, person):

@@ -137,6 +137,29 @@ def test_long_log__is_followed_at_its_end_and_waits_for_whoever_reads(studio, pe
     expect(page.locator(".latest")).to_be_hidden()
 
 
+def test_long_log__news_that_comes_while_one_fetches_is_fetched_too(studio, person, long_session):
+    page = opened(person, long_session)
+    frames, held = [], []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+    page.reload()
+    expect(page.locator(".live")).to_have_text("Live")
+    begin = page.evaluate(LAST)
+
+    def late(route):
+        answer = route.fetch()
+        if not held:
+            held.append(answer)
+            grow(studio, long_session, begin + 20, 20)
+            while not any(f'"seq":{begin + 40}' in frame.replace(" ", "") for frame in frames):
+                page.wait_for_timeout(50)
+        route.fulfill(response=answer)
+
+    page.route(re.compile(r"[?&]after="), late)
+    grow(studio, long_session, begin, 20)
+    page.wait_for_function(f"() => ({LAST})() >= {begin + 40}")
+    assert held
+
+
 def test_long_log__who_reads_far_above_is_not_flooded(studio, person, long_session):
     page = opened(person, long_session)
     page.locator(".log").evaluate("log => { log.scrollTop = -log.scrollHeight; }")
