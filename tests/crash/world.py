@@ -122,7 +122,7 @@ class World(Studio):
             ready = requests.get(f"{self.url}/readyz", timeout=5)
             if not ready.ok:
                 return f"readyz: {ready.text[:200]}"
-            self.opencode("/global/health")
+            self.opencode("/global/health", seconds=0)
         except (requests.RequestException, OSError, ValueError) as error:
             return f"no answer: {type(error).__name__}"
         held = self.rows("SELECT 1 FROM agents_agentserver WHERE state = 'ready' AND lease_until > datetime('now')")

@@ -191,12 +191,19 @@ class Studio:
             parts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-12:]))
         return "\n".join(parts)
 
-    def opencode(self, path: str) -> Any:
-        """The JSON answer of the agent server itself."""
-        endpoint = json.loads((self.data / "run" / "agentserver.json").read_text())
-        answer = requests.get(
-            f"{endpoint['url']}{path}", auth=(endpoint.get("username", "opencode"), endpoint["password"]), timeout=20
-        )
+    def opencode(self, path: str, *, seconds: float = 30.0) -> Any:
+        """The JSON answer of the agent server itself; while it is replaced by a fresh process it is waited for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                endpoint = json.loads((self.data / "run" / "agentserver.json").read_text())
+                who = (endpoint.get("username", "opencode"), endpoint["password"])
+                answer = requests.get(f"{endpoint['url']}{path}", auth=who, timeout=20)
+                break
+            except (FileNotFoundError, requests.ConnectionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
         answer.raise_for_status()
         return answer.json()
 
