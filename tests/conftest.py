@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 
-pytest_plugins = ["tests.real.agentserver", "tests.real.postgres", "tests.real.valkey"]
+pytest_plugins = ["tests.groups", "tests.real.agentserver", "tests.real.postgres", "tests.real.valkey"]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def silent_doorbell(monkeypatch, request):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that start processes may take longer than the rest, and share them by worker."""
+    """Tests that start processes may take longer than the rest."""
     for item in items:
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.timeout(300))

@@ -10,8 +10,6 @@ from bench import ingest
 from bench.readers import SLOTS, Reader, percentile
 from bench.simulated_server import Talker, recording
 
-pytestmark = pytest.mark.xdist_group("bench")
-
 
 @pytest.mark.real
 @pytest.mark.parametrize("mix", ["entries", "recorded"])

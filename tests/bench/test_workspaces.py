@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("bench")]
+pytestmark = pytest.mark.real
 
 
 def test_table__has_a_row_for_each_thing(tmp_path):

@@ -14,7 +14,7 @@ from tests.crash.cases import open_project, run_case
 from tests.crash.checks import problems
 from tests.crash.points import Point
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("crash")]
+pytestmark = pytest.mark.real
 
 NOTHING = Point("nothing", lambda scene: scene.hurt())
 

@@ -7,7 +7,7 @@ import pytest
 from tests.crash.cases import run_case
 from tests.crash.points import at, empty_valkey, kill, lock_database, network_cut, one_after_the_other
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("crash")]
+pytestmark = pytest.mark.real
 
 CASES = [
     one_after_the_other(

@@ -16,7 +16,7 @@ from tests.crash.reader import Reader
 from tests.crash.scenario import make_scenario
 from tests.crash.world import continue_pid, until
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("crash")]
+pytestmark = pytest.mark.real
 
 # What a stale owner's writes would change.
 OWNED = ("id", "state", "attempts", "lease_epoch", "lease_owner", "started_at", "next_try_at", "outcome", "error_code")

@@ -10,7 +10,7 @@ import pytest
 from tests.crash.world import until
 from tests.e2e.scripts import bash, script
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("crash")]
+pytestmark = pytest.mark.real
 
 COMMAND = ["sleep", "86.25"]  # known by its odd number
 

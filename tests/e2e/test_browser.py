@@ -13,7 +13,7 @@ from tests.e2e.scripts import script
 from tests.e2e.studio_process import commits
 from tests.repositories import git
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
 QUIET = [

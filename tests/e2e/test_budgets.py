@@ -5,26 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.scripts import PLAN, bash, script, write
-from tests.e2e.studio_process import Studio
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("sessions")]
+pytestmark = pytest.mark.real
 
 # The practice model costs a dollar for a million tokens in.
 DEAR = {"usage": {"input": 300_000, "output": 10}}
-
-
-@pytest.fixture(scope="module")
-def studio():
-    running = Studio("--no-sample")
-    try:
-        yield running.start()
-    finally:
-        running.close()
-
-
-@pytest.fixture
-def project(studio, request):
-    return studio.project(studio.repository(request.node.name.replace("_", "-")[:40]))
 
 
 def work(studio, project, *steps):

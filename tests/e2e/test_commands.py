@@ -19,7 +19,7 @@ from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script, write
 from tests.e2e.studio_process import Studio
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("commands")]
+pytestmark = pytest.mark.real
 
 PATIENCE = 60.0
 

@@ -14,7 +14,7 @@ from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script
 from tests.repositories import git
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 PICTURES = os.environ.get("STUDIO_PICTURES")
 

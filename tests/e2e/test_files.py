@@ -12,7 +12,7 @@ from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script
 from tests.repositories import GIT_ENV, git
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 WORK = (
     "mkdir -p src/deep && printf 'def greet(name):\\n    return name\\n\\n\\nprint(greet(1))\\n' > src/deep/greet.py"

@@ -11,7 +11,7 @@ from tests.e2e.browser import LONG, Person, chromium
 from tests.repositories import jj, make_jj_repository
 from tests.workspaces.contract.conftest import require_jj
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 GREETINGS = '''"""Greetings."""
 

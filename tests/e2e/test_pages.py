@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import PLAN, bash, script, write
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 TALK = "I looked at the repository, and **this** is what I found. " * 12
 

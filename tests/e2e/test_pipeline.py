@@ -10,7 +10,7 @@ from tests.e2e.scripts import APPROVE, ERROR, PLAN, bash, script, write
 from tests.e2e.studio_process import commits
 from tests.repositories import git
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 
 def reach_review(studio, key):

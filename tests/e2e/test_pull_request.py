@@ -10,7 +10,7 @@ from tests.e2e.scripts import APPROVE, script, write
 from tests.real.forge_server import REPOSITORY, TOKEN, forge_server
 from tests.repositories import git
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture

@@ -21,22 +21,13 @@ from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script, write
 from tests.e2e.studio_process import Studio
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("readers")]
+pytestmark = pytest.mark.real
 
 STEPS = 22  # a turn may have 25
 # Steps that last until the test lets them end: when all are watching, and after each kill.
 GATES = (1, 7, 13, 19)
 PATIENCE = 90  # seconds
 AGAIN = 0.1  # seconds until a program connects again
-
-
-@pytest.fixture(scope="module")
-def studio():
-    running = Studio("--no-sample")
-    try:
-        yield running.start()
-    finally:
-        running.close()
 
 
 class Program:

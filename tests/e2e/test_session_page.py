@@ -11,7 +11,7 @@ from bench.session_page import other
 from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import PLAN, bash, script, write
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 EVENTS = 1_500
 BELOW = "log => -log.scrollTop"

@@ -15,7 +15,7 @@ from tests.e2e.studio_process import commits
 from tests.repositories import git
 from workspaces.setup.ports import is_free
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.real
 
 SCRIPT = "echo installing for $WORKSPACE_KEY; for n in $(seq 200); do test -f go && break; sleep 0.1; done; rm -f go; echo installed"
 FORM = {

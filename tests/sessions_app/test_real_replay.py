@@ -16,7 +16,7 @@ from sessions_app.services import dispatch, turns
 from tests.factories import make_profiles, make_project, make_workspace
 from tests.real.agentserver import prompt_text, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("replay")]
+pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
 
 def bash(command):

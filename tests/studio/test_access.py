@@ -28,7 +28,7 @@ from tests.studio.event_streams import EventStream, until
 from tests.studio.feed import PATIENCE, apublish, connect, end, frames, seqs
 from workspaces.models import ProjectMembership
 
-pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("valkey")]
+pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
 
 class Member:

@@ -20,7 +20,7 @@ from tests.factories import make_session, make_user, make_workspace
 from tests.studio.event_streams import EventStream, request_scope, until
 from tests.studio.feed import PATIENCE, apublish
 
-pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("valkey")]
+pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
 FEED = "/api/v1/feed"
 

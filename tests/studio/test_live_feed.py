@@ -11,7 +11,7 @@ from studio import consumers, doorbell, readers
 from studio.kernel.ids import new_id
 from tests.studio.feed import PATIENCE, apublish, ask, connect, end, seqs
 
-pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("valkey")]
+pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
 
 async def test_subscribe__replays_then_follows(world):
