@@ -87,7 +87,7 @@ class Studio:
             env={**self.environment, "STUDIO_PORT": str(self.port)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=READY_SECONDS,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
