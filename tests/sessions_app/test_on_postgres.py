@@ -23,14 +23,19 @@ FILES = {
 }
 
 
+@pytest.fixture(scope="module")
+def database(postgres):
+    """One for all runs: the first one migrates it."""
+    return postgres.new_database()
+
+
 @pytest.mark.real
-@pytest.mark.xdist_group("postgres")
 @pytest.mark.parametrize("files", FILES.values(), ids=list(FILES))
-def test_sessions__keep_their_promises_on_postgres(postgres, files):
+def test_sessions__keep_their_promises_on_postgres(database, files):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("STUDIO_", "PYTEST_"))}
-    environment["DATABASE_URL"] = postgres.new_database()
+    environment["DATABASE_URL"] = database
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--reuse-db", *files],
         cwd=ROOT,
         env=environment,
         capture_output=True,
