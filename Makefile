@@ -40,7 +40,8 @@ setup-dev: setup
 	@"$(PYTHON)" studio/launcher/bootstrap.py --dev $(VENV)
 
 .PHONY: test
-test: setup-dev lint types checks  ## everything that must pass; TESTS=tests/tasks narrows the last step
+test: setup-dev  ## everything that must pass; TESTS=tests/tasks narrows the last step
+	@$(MAKE) --no-print-directory -j $(WORKERS) types lint checks
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 .PHONY: lint
