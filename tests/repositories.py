@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 _numbers = itertools.count(1)
 _folder: Path | None = None
+FILES = {"README.md": "# A repository\n", "app.py": "print('hello')\n"}
+FEW = 30  # files of a repository that is kept to be copied
 
 GIT_ENV = {
     "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -44,19 +47,48 @@ def git(folder: Path | str, *arguments: str) -> str:
 
 
 def make_repository(folder: Path | None = None, *, branch: str = "main", files: dict[str, str] | None = None) -> Path:
-    """A real git repository with one commit on `branch` and an identity of its own."""
+    """A real git repository with one commit on `branch` and an identity of its own.
+
+    What git would write for the same files again is copied: that is one process instead of six, in thousands of tests.
+    """
     folder = folder or scratch_folder() / f"repository-{next(_numbers)}-{uuid.uuid4().hex[:6]}"
     folder.mkdir(parents=True, exist_ok=True)
+    files = files or FILES
+    if len(files) > FEW or any(folder.iterdir()):  # what is there belongs into the commit
+        _begin_repository(folder, branch, files)
+        return folder
+    shutil.copytree(_made_before(branch, tuple(files.items())), folder / ".git", symlinks=True)
+    _write(folder, files)
+    git(folder, "add", "-A")  # the index knows the times and numbers of these very files
+    return folder
+
+
+@functools.cache
+def _made_before(branch: str, files: tuple[tuple[str, str], ...]) -> Path:
+    """The `.git` of a repository with these files, without an index."""
+    folder = scratch_folder() / f"template-{next(_numbers)}"
+    folder.mkdir()
+    _begin_repository(folder, branch, dict(files))
+    (folder / ".git" / "index").unlink()
+    for sample in (folder / ".git" / "hooks").glob("*.sample"):
+        sample.unlink()
+    return folder / ".git"
+
+
+def _begin_repository(folder: Path, branch: str, files: dict[str, str]) -> None:
     git(folder, "init", "-q", "-b", branch)
     git(folder, "config", "user.name", "A Person")
     git(folder, "config", "user.email", "person@example.invalid")
-    for name, text in (files or {"README.md": "# A repository\n", "app.py": "print('hello')\n"}).items():
+    _write(folder, files)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "Begin")
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", "Begin")
-    return folder
 
 
 def jj(folder: Path | str, *arguments: str) -> str:
@@ -74,10 +106,7 @@ def make_jj_repository(
     """A real jj repository with one commit under the bookmark `branch`, below an empty working-copy commit."""
     folder.mkdir(parents=True, exist_ok=True)
     jj(folder, "git", "init", "--colocate" if colocated else "--no-colocate", ".")
-    for name, text in (files or {"README.md": "# A repository\n", "app.py": "print('hello')\n"}).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    _write(folder, files or FILES)
     jj(folder, "commit", "-m", "Begin")
     jj(folder, "bookmark", "create", branch, "-r", "@-")
     return folder
