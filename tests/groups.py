@@ -18,7 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-# What is expensive -> whose tests use it; the longest first. A longer path goes before a shorter one.
+# What is expensive -> whose tests use it; what takes longest first. Of paths that fit a test, the longest counts.
 GROUPS: dict[str, tuple[str, ...]] = {
     "studio": ("tests/e2e/",),
     "studio that is hurt": ("tests/crash/",),
@@ -55,6 +55,7 @@ class GroupScheduling(LoadScopeScheduling):
         return group_of(nodeid) or nodeid
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist's, and nothing without it
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
     """Use the groups with `--dist loadgroup`."""
     if config.getvalue("dist") != "loadgroup":
