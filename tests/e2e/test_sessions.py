@@ -136,7 +136,7 @@ def test_interrupt__with_a_message_goes_on_with_it_in_the_same_run(studio, begin
 
 
 def test_rate_limit__shows_the_next_try_on_the_card_and_goes_on_by_itself(studio, begin):
-    fault = {"kind": "status", "status": 429, "retry_after": "12", "times": 1}
+    fault = {"kind": "status", "status": 429, "retry_after": "30", "times": 1}
     key, session = begin(write("one\n", "one.txt"), write("two\n", "two.txt", fault=fault), {"text": "Done."})
     told = studio.wait(key, lambda task: "next try" in task["reason"].lower())
     assert told["run_state"] == "running"
