@@ -28,12 +28,16 @@ KINDS = {" ": "context", "+": "added", "-": "removed", "\\": "note"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `kind` is context, added, removed or note (such as a missing newline at the end)."""
+    """One line; `kind` is context, added, removed or note (such as a missing newline at the end).
+
+    `html` is the text with its colours, empty where it was given none.
+    """
 
     kind: str
     old_no: int | None
     new_no: int | None
     text: str
+    html: str = ""
 
 
 @dataclass(frozen=True, slots=True)

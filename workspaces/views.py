@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from studio.kernel.errors import Invalid, StudioError
 from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role
 from workspaces.diff import FileDiff
+from workspaces.diff_colours import coloured
 from workspaces.diff_looks import look_of, range_of, without_space
 from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.services import checkout_note, diff_for, register_project, update_project
@@ -116,7 +117,7 @@ def diff(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
         files = [without_space(file) for file in change.files] if look.hide_space else change.files
         context |= {"diff": change, "files": shown(files), "next_offset": offset + len(files)}
         if asked and is_fragment(request):
-            return render(request, "workspaces/_diff_lines.html", {"f": files[0], "look": look})
+            return render(request, "workspaces/_diff_lines.html", {"f": coloured(files)[0], "look": look})
     except StudioError as error:
         context["trouble"] = error.message
     template = "workspaces/_diff.html" if is_fragment(request) else "workspaces/diff.html"
@@ -134,4 +135,5 @@ def shown(files: list[FileDiff]) -> list[FileView]:
         if fits:
             room -= lines
         views.append(FileView(file, open=fits or only, lazy=not (fits or only), lines=file.additions + file.deletions))
-    return views
+    begun = iter(coloured([view.file for view in views if not view.lazy]))
+    return [view if view.lazy else replace(view, file=next(begun)) for view in views]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests import factories
 from tests.pages.conftest import FRAGMENT, body
 from tests.pages.test_safety import assert_inert
 from tests.repositories import git
+from workspaces.diff_looks import round_token
 from workspaces.views import OPEN_FILE_LINES, OPEN_LINES
 
 
@@ -26,6 +28,12 @@ def write(workspace, name, text):
         path.write_bytes(text)
     else:
         path.write_text(text)
+
+
+def printed(word):
+    """The line `print('word')` in colours, in which only the word is new."""
+    quote = """<span class="p-s1">'</span>"""
+    return f'<span class="p-nb">print</span>({quote}<mark><span class="p-s1">{word}</span></mark>{quote})'
 
 
 def url(workspace, query=""):
@@ -44,10 +52,21 @@ def test_an_unchanged_checkout_says_so(as_owner, workspace):
 def test_lines_are_numbered_and_marked(as_owner, workspace):
     write(workspace, "app.py", "print('goodbye')\n")
     page = body(as_owner.get(url(workspace), headers=FRAGMENT))
-    assert '<tr class="removed"><td data-n="1"></td><td></td><td>print(&#x27;hello&#x27;)</td></tr>' in page
-    assert '<tr class="added"><td></td><td data-n="1"></td><td>print(&#x27;goodbye&#x27;)</td></tr>' in page
+    assert f'<tr class="removed"><td data-n="1"></td><td></td><td>{printed("hello")}</td></tr>' in page
+    assert f'<tr class="added"><td></td><td data-n="1"></td><td>{printed("goodbye")}</td></tr>' in page
     assert "<html" not in page
     assert "<html" in body(as_owner.get(url(workspace)))
+
+
+def test_a_round_and_a_file_asked_for_by_name_have_colours_too(as_owner, workspace):
+    long = "".join(f"x{n} = {n}\n" for n in range(OPEN_FILE_LINES + 1))
+    write(workspace, "first.py", long)
+    write(workspace, "second.py", "def f(): pass\n")
+    page = body(as_owner.get(url(workspace), headers=FRAGMENT))
+    assert '<span class="p-k">def</span>' in page
+    assert "p-mi" not in page
+    wanted = re.search(r'hx-get="[^"]+(\?file=[0-9a-f]+)"', page)[1]
+    assert "p-mi" in body(as_owner.get(url(workspace, wanted), headers=FRAGMENT))
 
 
 def test_binary_renamed_and_odd_names_are_shown(as_owner, workspace):
@@ -61,13 +80,29 @@ def test_binary_renamed_and_odd_names_are_shown(as_owner, workspace):
     assert "Ünï cödé &lt;b&gt;" in page
 
 
-def test_hostile_content_is_inert(as_owner, workspace):
+@pytest.mark.parametrize("view", ["", "split"])
+def test_hostile_content_is_inert(as_owner, workspace, view):
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\n"
-    write(workspace, "evil.html", evil)
-    write(workspace, 'x"><img src=x onerror=alert(1)>.txt', evil)
-    page = body(as_owner.get(url(workspace)))
-    assert_inert(page)
-    assert "alert(1)" in page
+    for name in ("evil.html", "evil.js", "evil.py", "evil.php", "evil.txt"):
+        write(workspace, name, evil)
+    write(workspace, 'x"><img src=x onerror=alert(1)>.html', evil)
+    git(workspace.path, "add", "-A")
+    git(workspace.path, "commit", "-q", "-m", "hostile")
+    change = [git(workspace.path, "rev-parse", "HEAD").strip()]
+    for path in Path(workspace.path).glob("*<img*"):
+        path.write_text(evil.replace("(1)", "(2)") + evil)
+    for name in ("evil.html", "evil.js", "evil.py", "evil.php", "evil.txt"):
+        write(workspace, name, evil.replace("(1)", "(2)"))
+    git(workspace.path, "commit", "-q", "-a", "-m", "hostile again")
+    change.append(git(workspace.path, "rev-parse", "HEAD").strip())
+    as_owner.cookies["diff_view"] = view
+    for page in (
+        body(as_owner.get(url(workspace))),
+        body(as_owner.get(url(workspace, f"?round={round_token(workspace, *change)}"))),
+    ):
+        assert_inert(page)
+        assert "alert(" in unescape(re.sub("<[^>]*>", "", page))
+    assert "<mark>" in page
 
 
 def test_a_long_file_is_folded_until_it_is_asked_for(as_owner, workspace):
@@ -111,8 +146,8 @@ def test_side_by_side_puts_what_came_beside_what_went(as_owner, workspace):
     as_owner.cookies["diff_view"] = "split"
     page = body(as_owner.get(url(workspace), headers=FRAGMENT))
     assert (
-        '<tr><td class="no removed" data-n="1"></td><td class="removed">print(&#x27;hello&#x27;)</td>'
-        '<td class="no added" data-n="1"></td><td class="added">print(&#x27;goodbye&#x27;)</td></tr>'
+        f'<tr><td class="no removed" data-n="1"></td><td class="removed">{printed("hello")}</td>'
+        f'<td class="no added" data-n="1"></td><td class="added">{printed("goodbye")}</td></tr>'
         '<tr><td class="no none"></td><td class="none"></td><td class="no added" data-n="2"></td><td class="added">more</td></tr>'
     ) in page
 
@@ -122,9 +157,8 @@ def test_white_space_is_hidden_when_asked_for(as_owner, workspace):
     write(workspace, "README.md", "#  A  repository\n")
     as_owner.cookies["diff_space"] = "hide"
     page = body(as_owner.get(url(workspace), headers=FRAGMENT))
-    assert (
-        '<tr class="context"><td data-n="1"></td><td data-n="1"></td><td>print( &#x27;hello&#x27; )</td></tr>' in page
-    )
+    same = """<span class="p-nb">print</span>( <span class="p-s1">'hello'</span> )"""
+    assert f'<tr class="context"><td data-n="1"></td><td data-n="1"></td><td>{same}</td></tr>' in page
     assert '<tr class="added"><td></td><td data-n="2"></td><td>more</td></tr>' in page
     assert "Only white space has changed." in page
     assert page.count('<tr class="removed">') == 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from django.utils.safestring import SafeString
 
 from studio.kernel.text import clean, cut
-from workspaces.files.highlight import coloured
+from workspaces.colours.paint import Block, painted
 from workspaces.files.source import Source
 from workspaces.vcs.base import readable
 from workspaces.vcs.reading import Entry
@@ -16,6 +16,7 @@ VIEW_BYTES = 2 * 1024 * 1024  # a larger file is named and not shown
 IMAGE_BYTES = 8 * 1024 * 1024
 LINES = 10_000
 LINE_CHARACTERS = 2_000
+COLOURED_BYTES = 256 * 1024  # a longer text is shown without colours
 SNIFFED = 8_000  # bytes in which a NUL makes a file binary, as git has it
 
 # How the images begin that are shown. Vector images are text here: they can hold scripts.
@@ -51,8 +52,8 @@ def shown(source: Source, path: str) -> Shown:
     if kind != "text":
         return Shown(entry, kind)
     lines, short, notes = _lines(raw)
-    html, language = coloured(readable(entry.name), lines)
-    return Shown(entry, kind, html, short, language, notes)
+    (one,) = painted([Block(readable(entry.name), new=lines)], limit=COLOURED_BYTES)
+    return Shown(entry, kind, one.new, short, one.language, notes)
 
 
 def plain_text(source: Source, path: str) -> tuple[Shown, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from workspaces.files import content, highlight
-from workspaces.files.content import LINE_CHARACTERS, LINES, VIEW_BYTES, shown
+from workspaces.colours import paint
+from workspaces.files import content
+from workspaces.files.content import COLOURED_BYTES, LINE_CHARACTERS, LINES, VIEW_BYTES, shown
 from workspaces.files.source import source_of
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +41,7 @@ def test_lines__are_as_many_as_an_editor_counts(workspace, checkout, data, lines
 
 
 def test_lexer__that_takes_too_long_leaves_the_text_plain(workspace, checkout, monkeypatch):
-    monkeypatch.setattr(highlight, "SECONDS", 0.001)
+    monkeypatch.setattr(paint, "SECONDS", 0.001)
     found = look(workspace, checkout, b"def f(): '<'\n")
     assert (found.lines, found.language) == (["def f(): &#x27;&lt;&#x27;"], "")
 
@@ -51,7 +52,7 @@ def test_long_text__is_cut_and_not_coloured(workspace, checkout):
     found = look(workspace, checkout, b"x" * (LINE_CHARACTERS + 1))
     assert found.cut
     assert len(found.lines[0]) <= LINE_CHARACTERS + 100
-    monster = look(workspace, checkout, (b"# comment" + b"!" * 90 + b"\n") * (highlight.TEXT_BYTES // 100 + 1))
+    monster = look(workspace, checkout, (b"# comment" + b"!" * 90 + b"\n") * (COLOURED_BYTES // 100 + 1))
     assert monster.language == ""
 
 

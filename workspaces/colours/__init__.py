@@ -1,0 +1,1 @@
+"""The colours of code, and what changed within a line."""
