@@ -88,7 +88,7 @@ def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio,
     expect(conflict.locator(".s-merged pre")).to_contain_text("=======")
     picture(task.page, "conflict")
     by_hand = task.ask("by-hand")
-    expect(by_hand.locator(".commands")).to_contain_text("git merge trunk")
+    expect(by_hand.locator(".byhand")).to_contain_text("git merge trunk")
     picture(task.page, "conflict-by-hand")
     task.now.get_by_role("button", name="Let an agent resolve it").click()
     studio.wait_status(second, "review")

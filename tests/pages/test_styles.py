@@ -1,8 +1,9 @@
-"""The style sheets: code can be read on every ground it stands on (WCAG 2.2, AA: 4.5 to 1)."""
+"""The style sheets: code can be read on every ground it stands on (WCAG 2.2, AA: 4.5 to 1), and no two of them mean each other."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,19 @@ def test_code__is_readable_on_every_ground(theme, scheme):
         and (ratio := contrast(COLOURS[ink][theme], COLOURS[ground][theme])) < 4.5
     }
     assert not poor, scheme
+
+
+def test_sheets__do_not_style_each_others_things():
+    """Pages load several of them: a bare class belongs to one."""
+    plain = re.compile(r"/\*.*?\*/|@[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", re.DOTALL)
+    owners = Counter(
+        name
+        for sheet in CSS.glob("*.css")
+        for name in {
+            one.strip()
+            for selectors in re.findall(r"([^{}]+)\{", plain.sub("", sheet.read_text()))
+            for one in selectors.split(",")
+        }
+        if re.fullmatch(r"\.[\w-]+", name)
+    )
+    assert [name for name, sheets in owners.items() if sheets > 1] == []
