@@ -146,6 +146,8 @@ def mark_unknown(turn: Turn, message: str) -> bool:
             lease_epoch=F("lease_epoch") + 1,
         )
         if marked:
+            # However the turn ends, nothing follows it in a conversation that the server does not know.
+            AgentSession.objects.filter(pk=turn.session_id).update(broken="session_lost")
             ask_rows.lose(turn.pk)
             clock.hold(turn.pk)
             note(turn, "turn.unknown", str(turn.resumes), {"turn": turn.number, "message": cut(clean(message), 2000)})
@@ -159,8 +161,8 @@ def retry_unknown(*, turn_id: uuid.UUID | str, actor: Any = None) -> Turn:
         turn = _unknown(turn_id)
         again = turn.resumes + 1
         session = AgentSession.objects.select_for_update().get(pk=turn.session_id)
-        session.external_id, session.upstream_seq = "", -1
-        session.save(update_fields=["external_id", "upstream_seq"])
+        session.external_id, session.upstream_seq, session.broken = "", -1, ""
+        session.save(update_fields=["external_id", "upstream_seq", "broken"])
         turn.state, turn.error_code, turn.error_message = TurnState.ADMITTED, "", ""
         turn.resumes, turn.attempts, turn.retry_code, turn.started_at = again, 0, "session_lost", None
         turn.message_id = derived_id("msg", turn.pk, now(), 2 * again + 1)

@@ -8,7 +8,7 @@ from agents.backend import LogEntry, TurnView
 from agents.models import AgentProfile
 from sessions_app import log
 from sessions_app.models import InboxItem, SessionEvent, Turn, TurnOutcome
-from sessions_app.services import abort, dispatch, follow_up, inbox, reconcile, settle, steer, sweep, turns
+from sessions_app.services import abort, dispatch, follow_up, inbox, reconcile, retries, settle, steer, sweep, turns
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, Invalid, NotFound, Upstream
 from tests.factories import make_profiles
@@ -281,6 +281,18 @@ def test_follow_up__with_another_configuration_begins_afresh_and_says_so(old):
     assert "[The turn ended: completed.]" in turn.prompt
     assert turn.prompt.endswith("And now?")
     assert "session.continued" in kinds(old)
+
+
+def test_follow_up__of_a_conversation_that_the_server_lost_begins_afresh(old, backend):
+    lost = turns.admit_turn(session=old, prompt="Go on", max_steps=3, wall_seconds=60, idle_seconds=30)
+    dispatch.dispatch(lost.pk)
+    backend.view = TurnView(state="absent")
+    reconcile.reconcile(lost.pk)
+    retries.abandon_unknown(turn_id=lost.pk)
+    say(old, "And now?")
+    turn = follow_up.open_next(old.pk)
+    assert turn.session.previous_id == old.pk
+    assert "(session_lost)" in turn.prompt
 
 
 def test_unknown_message__is_not_found(db):

@@ -242,6 +242,7 @@ def test_unknown__retried_goes_to_a_fresh_session_under_fresh_ids(unknown, backe
     assert (unknown.state, unknown.session.external_id) == ("running", "ses_2")
     assert unknown.message_id != before
     assert backend.prompts[-1].text.endswith(retries.LOST_NOTE)
+    assert unknown.session.broken == ""
     with pytest.raises(Conflict):
         retries.retry_unknown(turn_id=unknown.pk)
 
