@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from knox.models import AuthToken
 
+from studio.admin_rows import ReadOnly
 from studio.kernel.clock import now
 from studio.models import FeedEvent, FeedHead, LoginLink
 
@@ -17,20 +18,8 @@ else:  # the class takes no parameters while it runs
     Base = admin.ModelAdmin
 
 
-class ReadOnlyAdmin(Base):
+class ReadOnlyAdmin(ReadOnly, Base):
     """Rows that only the studio writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds them by hand."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes them by hand."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes them by hand."""
-        return False
 
 
 @admin.register(FeedEvent)

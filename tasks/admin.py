@@ -5,7 +5,6 @@ Nothing is changed here directly. Edits and actions call the services; history, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -13,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from studio import operations
+from studio.admin_rows import ReadOnly, for_each
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from tasks.choices import RunPhaseState
@@ -37,36 +37,6 @@ else:  # these classes take no parameters while they run
 operations.register("Board", board_figures)
 
 EDITABLE = ["title", "description", "priority", "labels"]
-
-
-class ReadOnly:
-    """Rows that are written by services only and are never deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-def for_each(
-    model_admin: admin.ModelAdmin[Any],
-    request: HttpRequest,
-    rows: QuerySet[Any],
-    do: Callable[[Any], object],
-    done: str,
-) -> None:
-    """Do something with each row, and say of each how it went."""
-    for row in rows:
-        try:
-            do(row)
-        except StudioError as error:
-            model_admin.message_user(request, f"{row}: {error.message}", messages.ERROR)
-        else:
-            model_admin.message_user(request, f"{row}: {done}.", messages.SUCCESS)
 
 
 class RunInline(ReadOnly, RunInlineBase):

@@ -14,11 +14,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from studio import operations
+from studio.admin_rows import for_each
 from studio.kernel.errors import StudioError
 from studio.live_admin import LiveListMixin
 from studio.operations import Figure
 from workspaces import setup_admin as setup_admin
-from workspaces.admin_rows import ReadOnly, for_each
+from workspaces.admin_rows import ReadOnly
 from workspaces.commands.services import ACTIVE as RUNNING
 from workspaces.commands.services import cancel_command
 from workspaces.models import (

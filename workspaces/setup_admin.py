@@ -8,8 +8,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from studio.admin_rows import for_each
 from studio.live_admin import LiveListMixin
-from workspaces.admin_rows import ReadOnly, for_each
+from workspaces.admin_rows import ReadOnly
 from workspaces.models import DevServer, ProjectSetup, WorkspaceSetup
 from workspaces.setup.servers import stop_server
 from workspaces.setup.services import run_again
