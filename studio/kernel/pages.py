@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from studio.kernel.errors import StudioError
 
@@ -29,6 +33,23 @@ def number(request: HttpRequest, name: str) -> int | None:
     """A whole number from 0 in the page's query; None for anything else. Bounded, so that a database can take it."""
     value = request.GET.get(name, "")
     return min(int(value), LARGEST) if value.isdecimal() and len(value) < 20 else None
+
+
+def pressed(request: HttpRequest, do: Callable[[], object], *, event: str, back: str, **named: Any) -> HttpResponse:
+    """What a button answers: its page's script hears `event`, everybody else goes to the page `back`.
+
+    What is refused is said in a sentence.
+    """
+    try:
+        do()
+    except StudioError as error:
+        if is_fragment(request):
+            return plain(error.message, status_of(error))
+        say(request, error)
+    if not is_fragment(request):
+        page: HttpResponse = redirect(back, **named)
+        return page
+    return HttpResponse(status=204, headers={"HX-Trigger": event})
 
 
 def plain(message: str, status: int) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""People with roles, and browsers that are signed in as them."""
+"""People with roles, browsers that are signed in as them, and a session at work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from sessions_app.models import AgentSession, Turn, TurnState
+from studio.kernel.clock import now
 from studio.kernel.permissions import Role
 from tests import factories
 from workspaces.models import Project
@@ -33,6 +35,11 @@ def as_owner(owner) -> Client:
 
 
 @pytest.fixture
+def as_maintainer(project) -> Client:
+    return signed_in(factories.make_member(project, Role.MAINTAINER))
+
+
+@pytest.fixture
 def as_reviewer(project) -> Client:
     return signed_in(factories.make_member(project, Role.REVIEWER))
 
@@ -45,6 +52,18 @@ def as_viewer(project) -> Client:
 @pytest.fixture
 def as_stranger(stranger) -> Client:
     return signed_in(stranger)
+
+
+@pytest.fixture
+def session(project) -> AgentSession:
+    """A conversation in a checkout of the project."""
+    return factories.make_session(factories.make_workspace(project), model="practice/practice")
+
+
+@pytest.fixture
+def turn(session) -> Turn:
+    """It is at work."""
+    return factories.make_turn(session, state=TurnState.RUNNING, started_at=now(), last_event_at=now())
 
 
 def body(response: Any) -> str:

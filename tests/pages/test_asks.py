@@ -6,14 +6,13 @@ import itertools
 
 import pytest
 
-from sessions_app.models import Ask, AskKind, AskState, PermissionRule, TurnState
+from sessions_app.models import Ask, AskKind, AskState, PermissionRule
 from sessions_app.services import ask_rows, asks
-from studio.kernel.clock import later, now
-from studio.kernel.permissions import Role
+from studio.kernel.clock import later
 from tasks.choices import Needs, RunState, Status
 from tasks.models import Task
 from tests import factories
-from tests.pages.conftest import FRAGMENT, body, signed_in
+from tests.pages.conftest import FRAGMENT, body
 
 _numbers = itertools.count(1)
 QUESTIONS = [
@@ -25,21 +24,6 @@ QUESTIONS = [
     },
     {"question": "Which languages?", "header": "", "options": [{"label": "A"}, {"label": "B"}], "multiple": True},
 ]
-
-
-@pytest.fixture
-def session(project):
-    return factories.make_session(factories.make_workspace(project), model="practice/practice")
-
-
-@pytest.fixture
-def turn(session):
-    return factories.make_turn(session, state=TurnState.RUNNING, started_at=now(), last_event_at=now())
-
-
-@pytest.fixture
-def as_maintainer(project):
-    return signed_in(factories.make_member(project, Role.MAINTAINER))
 
 
 def make_ask(turn, **fields):

@@ -10,24 +10,8 @@ from django.test import Client
 from sessions_app.models import Delivery, InboxState, Turn, TurnState
 from sessions_app.services import inbox
 from studio.kernel.clock import later, now
-from studio.kernel.permissions import Role
 from tests import factories
-from tests.pages.conftest import FRAGMENT, body, signed_in
-
-
-@pytest.fixture
-def session(project):
-    return factories.make_session(factories.make_workspace(project), model="practice/practice")
-
-
-@pytest.fixture
-def turn(session):
-    return factories.make_turn(session, state=TurnState.RUNNING, started_at=now(), last_event_at=now())
-
-
-@pytest.fixture
-def as_maintainer(project):
-    return signed_in(factories.make_member(project, Role.MAINTAINER))
+from tests.pages.conftest import FRAGMENT, body
 
 
 def page_of(client, session):

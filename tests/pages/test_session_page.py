@@ -41,16 +41,6 @@ def step(number):
     return entry("step.finished", part=part(number), reason="stop", cost=0, tokens={})
 
 
-@pytest.fixture
-def session(project):
-    return factories.make_session(factories.make_workspace(project), model="practice/practice")
-
-
-@pytest.fixture
-def turn(session):
-    return factories.make_turn(session, state=TurnState.RUNNING, started_at=now(), last_event_at=now())
-
-
 def page_of(client, session, query=""):
     return body(client.get(f"/sessions/{session.pk}/{query}"))
 

@@ -21,11 +21,6 @@ def entry(kind, key, **data):
     return LogEntry(kind=kind, key=key, data=data, at=AT)
 
 
-@pytest.fixture
-def session(project):
-    return factories.make_session(factories.make_workspace(project), model="practice/practice")
-
-
 def fill(session, count):
     append(session.pk, [entry("text", f"t{n}", part=f"prt_{n:06d}", text=f"line {n}") for n in range(1, count + 1)])
     session.refresh_from_db()

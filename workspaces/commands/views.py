@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from studio.kernel.errors import Conflict, Invalid, StudioError
-from studio.kernel.pages import is_fragment, number, plain, say, status_of
+from studio.kernel.errors import Conflict, Invalid
+from studio.kernel.pages import is_fragment, number, plain, pressed, status_of
 from studio.kernel.permissions import Role, at_least
 from workspaces.commands import selectors
 from workspaces.commands.output import Piece, folded
@@ -164,17 +164,13 @@ def command(request: HttpRequest, command_id: uuid.UUID) -> HttpResponse:
 def cancel(request: HttpRequest, command_id: uuid.UUID) -> HttpResponse:
     """End a command. What is refused is said in a sentence."""
     found = selectors.command_visible_to(request.user, command_id)
-    try:
-        cancel_command(command=found, actor=request.user)
-    except StudioError as error:
-        if is_fragment(request):
-            return plain(error.message, status_of(error))
-        say(request, error)
-    if not is_fragment(request):
-        return redirect("workspace-commands", workspace_id=found.workspace_id)
-    response = HttpResponse(status=204)
-    response["HX-Trigger"] = CHANGED
-    return response
+    return pressed(
+        request,
+        lambda: cancel_command(command=found, actor=request.user),
+        event=CHANGED,
+        back="workspace-commands",
+        workspace_id=found.workspace_id,
+    )
 
 
 @require_GET

@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from studio.kernel.errors import Invalid, StudioError, Upstream
-from studio.kernel.pages import is_fragment, plain, say, status_of
+from studio.kernel.pages import is_fragment, pressed, status_of
 from studio.kernel.permissions import Role, at_least
 from workspaces.commands.selectors import workspace_head
 from workspaces.models import DevServer, Project, ServerState, Workspace, WorkspaceState
@@ -214,14 +214,10 @@ ACTS: dict[str, Callable[..., object]] = {
 def act(request: HttpRequest, workspace_id: uuid.UUID, what: str) -> HttpResponse:
     """Run the setup again, or start, stop or restart the server. What is refused is said in a sentence."""
     workspace = workspace_visible_to(request.user, workspace_id)
-    try:
-        ACTS[what](workspace=workspace, actor=request.user)
-    except StudioError as error:
-        if is_fragment(request):
-            return plain(error.message, status_of(error))
-        say(request, error)
-    if not is_fragment(request):
-        return redirect("workspace-commands", workspace_id=workspace.pk)
-    response = HttpResponse(status=204)
-    response["HX-Trigger"] = CHANGED
-    return response
+    return pressed(
+        request,
+        lambda: ACTS[what](workspace=workspace, actor=request.user),
+        event=CHANGED,
+        back="workspace-commands",
+        workspace_id=workspace.pk,
+    )
