@@ -8,6 +8,14 @@ from django.core.cache import cache
 
 pytest_plugins = ["tests.groups", "tests.real.agentserver", "tests.real.postgres", "tests.real.valkey"]
 
+NAME_CHARACTERS = 100
+
+
+def pytest_make_parametrize_id(val, argname):
+    """A long text as a parameter is named by its length: its whole would stand in the terminal."""
+    long = isinstance(val, str | bytes) and len(val) > NAME_CHARACTERS
+    return f"{argname}-of-{len(val)}" if long else None
+
 
 @pytest.fixture
 def owner(db, django_user_model):
