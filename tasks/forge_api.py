@@ -41,7 +41,7 @@ class ImportSerializer(StrictSerializer[Any]):
     """Which issues: one, or all open ones with a label (at most 100)."""
 
     issue = serializers.CharField(required=False, allow_blank=True, default="", help_text="Its number or address.")
-    label = serializers.CharField(required=False, allow_blank=True, default="")  # type: ignore[assignment]
+    label = serializers.CharField(required=False, allow_blank=True, default="")  # type: ignore[assignment]  # the field's name
 
 
 class ImportedSerializer(serializers.Serializer[Any]):

@@ -25,7 +25,7 @@ METHODS = ("get", "post", "patch", "put", "delete")
 @cache
 def document() -> dict[str, Any]:
     """The OpenAPI document; it does not change while the process runs."""
-    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # drf-spectacular is typed in part
     return schema
 
 

@@ -93,7 +93,7 @@ class StudioSchema(AutoSchema):
         return sorted(statuses)
 
     def _map_basic_serializer(self, serializer: Any, direction: str) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # as above
         one = serializer() if isinstance(serializer, type) else serializer
         if direction == "request" and isinstance(one, StrictSerializer):
             schema["additionalProperties"] = False

@@ -457,13 +457,21 @@ def _wrong(operation: Any, given: dict[str, str], query: dict[str, str], raw: by
     return ""
 
 
+class Server(ThreadingHTTPServer):
+    """A server on a port of its own, whose handlers find the forge that they answer for."""
+
+    daemon_threads = True
+
+    def __init__(self, forge: ForgeServer) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.forge = forge
+
+
 @contextmanager
 def forge_server(kind: str, remote: Path | None = None, **state: Any) -> Iterator[ForgeServer]:
     """A running forge; it fails when a request did not fit the description."""
     forge = ForgeServer(kind, remote, **state)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.forge = forge  # type: ignore[attr-defined]
+    server = Server(forge)
     forge.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

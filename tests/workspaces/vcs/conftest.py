@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +58,8 @@ def write(folder: Path, files: dict[str, str | bytes]) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def merging(repository: Path, source: str, how: str = "merge", **fields: object) -> MergeRequest:
-    values = {"target": tip(repository), "message": "Merge it", "author": ADA, "committer": ADA, "at": AT, **fields}
-    return MergeRequest(how=how, source=source, **values)  # type: ignore[arg-type]
+def merging(repository: Path, source: str, how: str = "merge", **fields: Any) -> MergeRequest:
+    return replace(MergeRequest(how, tip(repository), source, "Merge it", ADA, ADA, AT), **fields)
 
 
 def reverting(repository: Path, before: str, after: str) -> RevertRequest:
