@@ -1,6 +1,7 @@
 """The lines of a change with the colours of their language, and marks where a line took another's place.
 
-Each side of a hunk is read as one text, so that a comment goes on over its lines; what began above the hunk is not known.
+Each side of a hunk is read as one text, so that a comment goes on over its lines. What began above the hunk is known only
+where it ends in it.
 """
 
 from __future__ import annotations

@@ -59,6 +59,32 @@ def test_lines__what_opens_on_one_side_does_not_colour_the_other():
     assert "p-mi" in came
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("app.py", [" and the end of a text.", ' """', "+return 1"]),
+        ("app.py", [" and", ' its end."""', "+return 1"]),
+        ("app.js", [" if it is new", " */", "+return 1"]),
+    ],
+)
+def test_lines__what_ends_here_began_above(name, rows):
+    *inside, after = lines(*rows, name=name)
+    assert all(re.search('^ *<span class="p-(sd|cm|s2)', line) for line in inside), inside
+    assert '<span class="p-k">return</span>' in after
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("app.py", ["+def f():", '+    """', "+    What it does."]),
+        ("app.py", ['+TEXT = """', "+one"]),
+        ("app.js", ["+const all = '**/*.js';", "+return 1;"]),
+    ],
+)
+def test_lines__what_begins_here_did_not_begin_above(name, rows):
+    assert re.search('<span class="p-(k|kd)">|^TEXT', lines(*rows, name=name)[0])
+
+
 def test_marks__are_what_changed_within_a_line():
     gone, came = lines("-total = price * count", "+total = price * amount", name="notes.unheard-of")
     assert gone == "total = price * <mark>count</mark>"
@@ -93,10 +119,10 @@ def test_painted__what_is_beyond_the_limit_is_only_escaped():
 
 
 def test_painted__one_block_that_takes_for_ever_costs_only_its_own_colours():
-    """JavaScript's regular expressions are looked for with one that tries every division of such a line."""
-    evil = "/" + "\\" * 20_000
-    found = paint.painted([Block("a.js", [], [evil]), Block("a.py", [], ["x = 1"])], limit=LIMIT)
-    assert found[1].language == "Python"
+    """What might be a type in Java is looked for anew from each word on."""
+    evil = "a " * 20_000
+    found = paint.painted([Block("a.java", [], [evil]), Block("a.py", [], ["x = 1"])], limit=LIMIT)
+    assert [one.language for one in found] == ["", "Python"]
     assert said(found[0].new[0]) == evil
 
 

@@ -37,6 +37,11 @@ WORD_CHARACTERS = 500  # a longer line is not compared word by word
 WORDS = 80  # words of a side behind the common beginning and before the common end; with more all of it is marked
 ALIKE = 0.4  # the part of a line that must have stayed: lines that have little in common are no pair
 
+# What ends a comment or a text over several lines, at the end of its line, and how such a one begins.
+CLOSED = ((re.compile(r"\*/\s*$", re.MULTILINE), "/*"), (re.compile(r"-->\s*$", re.MULTILINE), "<!--"))
+QUOTES = ('"""', "'''")
+HEADING = re.compile(r"(^|[:=(\[{,])\s*$")  # a line after which a text may begin
+
 UNCOLOURED = frozenset({"", "n", "nx", "p", "o", "w", "x", "err", "g"})
 
 T = TypeVar("T")
@@ -105,16 +110,35 @@ def _lexer(lexers: dict[str, Lexer | None], name: str, lines: list[str]) -> Lexe
 
 def pieces(lexer: Lexer | None, lines: list[str]) -> list[list[Piece]]:
     """The lines in pieces of one kind each; in one piece where there is no lexer, or it tells another text."""
+    above = opened_above(lines)
     rows: list[list[Piece]] = [[]]
-    for kind, value in lexer.get_tokens("\n".join(lines)) if lexer and lines else ():
+    for kind, value in lexer.get_tokens("\n".join([*above, *lines])) if lexer and lines else ():
         name = _short(kind)
         first, *rest = value.split("\n")
         _add(rows[-1], name, first)
         for text in rest:
             rows.append([])
             _add(rows[-1], name, text)
-    same = ["".join(text for _, text in row) for row in rows[: len(lines)]] == lines
-    return rows[: len(lines)] if same else [[("", line)] for line in lines]
+    rows = rows[len(above) : len(above) + len(lines)]
+    same = ["".join(text for _, text in row) for row in rows] == lines
+    return rows if same else [[("", line)] for line in lines]
+
+
+def opened_above(lines: list[str]) -> list[str]:
+    """What to read before lines out of the middle of a file: the beginning of a comment or text that only ends in them."""
+    text = "\n".join(lines)
+    for end, begin in CLOSED:
+        if (found := end.search(text)) and begin not in text[: found.end()]:
+            return [begin]
+    for quotes in QUOTES:
+        first = next((n for n, line in enumerate(lines) if quotes in line), None)
+        if first is None or text.count(quotes) % 2 == 0:
+            continue
+        before, _, behind = lines[first].partition(quotes)
+        heading = before if before.strip() else next((line for line in lines[first - 1 :: -1] if line.strip()), "")
+        if first and not behind.strip() and not HEADING.search(heading):
+            return [quotes]
+    return []
 
 
 def _add(row: list[Piece], name: str, text: str) -> None:
