@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from studio.kernel.text import clean, cut
+from studio.kernel.text import clean
 from workspaces.vcs.base import Raced, VcsError
-from workspaces.vcs.git_command import SAID_LIMIT, GitError, commit_of, configured, git, line, name, names, personal
+from workspaces.vcs.git_command import commit_of, configured, git, line, name, names, personal
+from workspaces.vcs.git_push_errors import push_error
 
 PUSH_TIMEOUT = 180.0  # seconds
+ANY_END = range(-64, 256)  # exit codes: what a failed push says is never shown as it is
 BRANCHES_LIMIT = 2_000
 OWN_BRANCHES = "studio/"  # what the studio's own checkouts are on
 
@@ -80,7 +82,7 @@ def push(
         "--end-of-options",
         remote,
         f"{commit}:{full}",
-        ok=(0, 1),
+        ok=ANY_END,
         env=_authorised(repository, remote, header) if header else personal(),
         timeout=PUSH_TIMEOUT,
         as_configured=hooks and not header,
@@ -91,20 +93,24 @@ def push(
     reason = "; ".join(row.split("\t")[-1] for row in said.splitlines() if row.startswith("!"))
     if STALE.search(reason):
         raise Raced(f"{branch} of {remote} is not where it was expected: somebody has pushed to it.")
-    raise GitError(f"git push failed: {cut(f'{reason} {said.strip()}'.strip(), SAID_LIMIT)}", said=said)
+    raise push_error(f"{reason} {said.strip()}", header)
 
 
 def _authorised(repository: Path, remote: str, header: str) -> dict[str, str]:
     """git's configuration by environment, which only the process itself (and its owner) can read.
 
-    The header belongs to the remote's address alone, wherever else the repository's configuration may lead. The first,
-    empty value forgets headers of that configuration. Redirects are not followed and no credential helper is asked.
+    The header belongs to the remote's address alone, wherever else the repository's configuration may lead; an agent can
+    write there. The first, empty value forgets headers of that configuration. Redirects are not followed, certificates are
+    verified, no credential helper is asked, and over plain http, which is for this machine, no proxy.
     """
     url = remote if "://" in remote else line(repository, "remote", "get-url", "--push", "--end-of-options", remote)
     settings = [
         (f"http.{url}.extraHeader", ""),
         (f"http.{url}.extraHeader", f"Authorization: {header.removeprefix('Authorization:').strip()}"),
         (f"http.{url}.followRedirects", "false"),
+        (f"http.{url}.sslVerify", "true"),
         ("credential.helper", ""),
     ]
+    if url.startswith("http:"):
+        settings.append((f"http.{url}.proxy", ""))
     return configured(settings)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -65,37 +63,6 @@ def test_push__the_pre_push_hook_only_when_asked(repository, checkout, remote, t
     with pytest.raises(VcsError):
         push(repository, mine(repository, {"b.txt": "1\n"}), hooks=True)
     assert (tmp_path / "ran").exists()
-
-
-class Recorder(BaseHTTPRequestHandler):
-    seen: list[tuple[str | None, str]] = []
-
-    def do_GET(self):
-        self.seen.append((self.headers.get("Authorization"), self.headers.get("Host", "")))
-        self.send_response(403)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-def test_push__the_token_reaches_the_server_and_nobody_else(repository, monkeypatch):
-    server = HTTPServer(("127.0.0.1", 0), Recorder)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    lines = []
-    run = git_checkout.git.__globals__["run"]
-    monkeypatch.setitem(
-        git_checkout.git.__globals__, "run", lambda argv, **rest: lines.append(argv) or run(argv, **rest)
-    )
-    git(repository, "config", "http.extraHeader", "Authorization: of the repository")
-    url = f"http://127.0.0.1:{server.server_port}/a/b.git"
-    with pytest.raises(VcsError) as refusal:
-        VCS.push(repository, url, tip(repository), "x", expected=None, header="Basic c2VjcmV0")
-    server.shutdown()
-    server.server_close()
-    assert Recorder.seen[0][0] == "Basic c2VjcmV0"
-    assert not any(b"c2VjcmV0" in part for argv in lines for part in argv)
-    assert "c2VjcmV0" not in (repository / ".git/config").read_text() + str(refusal.value)
 
 
 def test_branches_and_remotes__without_credentials_and_ours(repository, checkout):
