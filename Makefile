@@ -78,6 +78,10 @@ crash: setup-dev  ## kill, stop and cut everything at every named moment of a tu
 faults: setup-dev  ## make bad input and faults in real repositories, and the table of outcomes; ARGS="--faults full hangs"
 	@$(BIN)/python -m tests.faults.run $(ARGS)
 
+.PHONY: forge
+forge: setup-dev  ## the whole story of a pull request against a real Gitea, built from its Go module (needs go and a C compiler)
+	@$(BIN)/pytest -q tests/forges/real_gitea.py $(ARGS)
+
 .PHONY: screenshots
 screenshots: setup-dev  ## make the README's pictures anew, from the browser test
 	STUDIO_PICTURES=docs/images $(BIN)/pytest -q tests/e2e/test_browser.py -k sample_task

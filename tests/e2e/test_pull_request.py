@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import APPROVE, script, write
-from tests.real.forge_server import REPOSITORY, TOKEN, forge_server
+from tests.real.forge_server import GIT, REPOSITORY, TOKEN, forge_server
 from tests.repositories import git
 
 pytestmark = pytest.mark.real
@@ -18,8 +18,8 @@ def forge(studio, project):
     """A forge whose repository is the bare remote of the project."""
     remote = studio.folder / "remote.git"
     git(studio.folder, "clone", "-q", "--bare", str(project["folder"]), str(remote))
-    git(project["folder"], "remote", "add", "origin", str(remote))
     with forge_server("github", remote, default_branch="trunk") as running:
+        git(project["folder"], "remote", "add", "origin", f"{running.url}{GIT}")
         yield running
 
 

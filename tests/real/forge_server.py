@@ -2,7 +2,8 @@
 
 Each request is held against the forge's published OpenAPI description (tests/fixtures/forge): operation, parameters, body
 and headers. What does not fit is answered with an error and kept in `problems`, which every test's fixture looks at.
-Answers are the description's own examples with this forge's state put in.
+Answers are the description's own examples (GitHub) or a real Gitea's with this forge's state put in; Gitea's are held against
+its description too. The repository itself is served at `GIT` by git, for whoever shows the token.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import jsonschema
 
+from tests.forges.description import misfits
+from tests.real.git_http import REALM, body_of, password_of, serve_git
 from tests.repositories import git
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "forge"
@@ -29,6 +32,8 @@ TOKEN = "ghp_aSecretThatNobodyMaySee0123456789"
 PREFIX = {"github": "/api/v3", "gitea": "/api/v1"}
 SCHEME = {"github": "Bearer", "gitea": "token"}
 REPOSITORY = "octo/app"
+GIT = f"/{REPOSITORY}.git"
+LONGEST_PAGE = {"github": 100, "gitea": 50}
 
 
 @dataclass
@@ -49,7 +54,9 @@ class ForgeServer:
     remote: Path | None = None
     default_branch: str = "main"
     may_push: bool = True
+    archived: bool = False
     scopes: str = "repo"
+    lacks: str = ""  # scopes that the token does not have; Gitea names them when it refuses
     people: set[str] = field(default_factory=lambda: {"ada", "grace"})
     labels: dict[str, int] = field(default_factory=lambda: {"bug": 7, "studio": 8})
     pulls: list[dict[str, Any]] = field(default_factory=list)
@@ -90,9 +97,9 @@ class ForgeServer:
         number = 500 + len(self.comments)
         self.comments.append({"id": number, "body": body, "path": path, "line": line, "author": author})
 
-    def remark(self, body: str, author: str = "grace") -> None:
+    def remark(self, body: str, author: str = "grace", state: str = "COMMENT") -> None:
         """A review's words about the whole change."""
-        self.reviews.append({"id": 700 + len(self.reviews), "body": body, "author": author})
+        self.reviews.append({"id": 700 + len(self.reviews), "body": body, "author": author, "state": state})
 
     def merge(self, number: int) -> str:
         """Merge a pull request as a person does on its page; the commit that the base is at then."""
@@ -103,6 +110,11 @@ class ForgeServer:
         pull |= {"state": "closed", "merged": True, "merge_commit": commit}
         return commit
 
+    def delete_branch(self, name: str) -> None:
+        """Delete a branch, as forges do after a merge."""
+        assert self.remote is not None
+        git(self.remote, "update-ref", "-d", f"refs/heads/{name}")
+
     def close(self, number: int) -> None:
         """Close a pull request without merging it."""
         self.pulls[number - 1]["state"] = "closed"
@@ -111,11 +123,26 @@ class ForgeServer:
         """The commit of a pull request's branch."""
         if self.remote is None:
             return "a" * 40
-        return git(self.remote, "rev-parse", f"refs/heads/{pull['head']}").strip()
+        if pull["own"] and self.has_branch(pull["head"]):
+            pull["commit"] = git(self.remote, "rev-parse", f"refs/heads/{pull['head']}").strip()
+        return str(pull["commit"])
+
+    def copy(self, head: str, commit: str) -> None:
+        """A pull request of somebody's copy of the repository, from a branch that may be called like one of ours."""
+        self.new_pull(head, "main", "From elsewhere", "", commit=commit, own=False)
 
     def has_branch(self, name: str) -> bool:
         """Whether the remote has the branch."""
         return self.remote is None or name in git(self.remote, "branch", "--format=%(refname:short)").splitlines()
+
+    def new_pull(self, head: str, base: str, title: str, body: str, **more: Any) -> dict[str, Any]:
+        """An open pull request; the newest has the highest number."""
+        pull = {
+            "number": len(self.pulls) + 1, "title": title, "body": body, "head": head, "base": base, "draft": False,
+            "state": "open", "merged": False, "merge_commit": "", "labels": [], "reviewers": [], "own": True, **more,
+        }  # fmt: skip
+        self.pulls.append(pull)
+        return pull
 
     def asked(self, method: str, words: str) -> int:
         """How often it was asked so."""
@@ -142,8 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         self._handle("POST")
 
     def _handle(self, method: str) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        raw = self.rfile.read(length) if length else b""
+        raw = body_of(self)
         parts = urlsplit(self.path)
         forge = self.forge
         with forge.lock:
@@ -155,11 +181,21 @@ class Handler(BaseHTTPRequestHandler):
                     forge.faults.remove(fault)
         if fault is not None:
             fault.do(self)
+        elif parts.path.startswith(GIT):
+            self._git(parts.path.removeprefix(GIT), parts.query, raw)
         elif parts.path.startswith("/logs/"):
             self._stored_log(parts.path.rpartition("/")[2])
         else:
             with forge.lock:
                 self._answer(method, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), raw)
+
+    def _git(self, inside: str, query: str, raw: bytes) -> None:
+        """git itself, for whoever shows the token in the way that forges take it from git."""
+        if password_of(self.headers.get("Authorization", "")) != TOKEN:
+            self.send_text(401, "Failed to authenticate user\n", REALM)
+            return
+        assert self.forge.remote is not None
+        serve_git(self, self.forge.remote, inside, query, raw)
 
     def _stored_log(self, name: str) -> None:
         """Where GitHub keeps logs: elsewhere, at a signed address that must not be sent a token."""
@@ -178,14 +214,22 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json(500, {"message": found})
             return
         operation, given, body = found
+        self.total = 0
+        missing = "" if method == "GET" or forge.kind == "github" else _missing_scope(forge.lacks, path)
+        if missing:
+            self.send_json(
+                403, {"message": f"token does not have at least one of required scope(s), required=[{missing}]"}
+            )
+            return
         status, answer = getattr(self, f"op_{_name(operation['operationId'])}")(given, query, body)
         declared = operation["responses"]
-        if str(status) not in declared:
-            forge.problems.append(f"{operation['operationId']} does not answer {status}")
+        if wrong := misfits(forge.description, declared, status, answer):
+            forge.problems.append(f"{operation['operationId']} does not answer so: {wrong}")
         if status == 302:
             self.send_text(302, "", {"Location": answer})
             return
-        self.send_json(status, answer, {"X-OAuth-Scopes": forge.scopes} if forge.kind == "github" else {})
+        told = {"X-OAuth-Scopes": forge.scopes} if forge.kind == "github" else {"X-Total-Count": str(self.total)}
+        self.send_json(status, answer, told)
 
     def _operation(self, method: str, path: str, query: dict[str, str], raw: bytes) -> Any:
         """The described operation with its parameters and body, or what does not fit."""
@@ -231,6 +275,7 @@ class Handler(BaseHTTPRequestHandler):
         return 200, found | {
             "full_name": REPOSITORY,
             "default_branch": forge.default_branch,
+            "archived": forge.archived,
             "permissions": {"admin": False, "push": forge.may_push, "pull": True},
         }
 
@@ -246,19 +291,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def op_pulls_create(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
         forge = self.forge
-        exists = any(pull["head"] == body["head"] and pull["state"] == "open" for pull in forge.pulls)
+        if body["head"] == body["base"]:
+            return 422, {"message": "Invalid PullRequest: There are no changes between the head and the base"}
+        exists = any(pull["head"] == body["head"] and pull["state"] == "open" and pull["own"] for pull in forge.pulls)
         if exists and forge.kind == "gitea":
             return 409, {"message": "pull request already exists for these targets"}
+        if forge.kind == "gitea" and not forge.has_branch(body["head"]):
+            return 404, {"message": "not found"}
         if exists or not forge.has_branch(body["head"]):
             said = "A pull request already exists for octo:x." if exists else "head is invalid"
             return 422, {"message": "Validation Failed", "errors": [{"code": "custom", "message": said}]}
         draft = body.get("draft", False) if forge.kind == "github" else body["title"].startswith("WIP:")
-        pull = {
-            "number": len(forge.pulls) + 1, "title": body["title"], "body": body.get("body", ""), "head": body["head"],
-            "base": body["base"], "draft": draft, "state": "open", "merged": False, "merge_commit": "", "labels": [],
-            "reviewers": [],
-        }  # fmt: skip
-        forge.pulls.append(pull)
+        pull = forge.new_pull(body["head"], body["base"], body["title"], body.get("body", ""), draft=draft)
         return 201, self._pull(pull)
 
     op_repocreatepullrequest = op_pulls_create
@@ -282,6 +326,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def op_issues_add_labels(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
         forge = self.forge
+        if given.get("index") == "0":
+            return 404, {"message": "not found"}
         names = {number: name for name, number in forge.labels.items()}
         found = [names[one] if isinstance(one, int) else one for one in body["labels"]]
         forge.pulls[int(given.get("issue_number") or given["index"]) - 1]["labels"] += found
@@ -324,7 +370,7 @@ class Handler(BaseHTTPRequestHandler):
             | {"id": one["id"], "context": one["name"], "status": words[one["state"]], "description": one["said"]}
             for one in self.forge.checks
         ]
-        return 200, found | {"statuses": rows, "total_count": len(rows)}
+        return 200, found | {"statuses": self._page(rows, query) or None, "total_count": len(rows)}
 
     def op_actions_download_job_logs_for_workflow_run(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
         return 302, f"{self.forge.url.replace('127.0.0.1', 'localhost')}/logs/{given['job_id']}"
@@ -343,7 +389,10 @@ class Handler(BaseHTTPRequestHandler):
         forge = self.forge
         [example] = self._example("get", "/pulls/{%s}/reviews" % ("pull_number" if forge.kind == "github" else "index"))
         rows = [
-            example | {"id": one["id"], "body": one["body"], "user": {"login": one["author"]}} for one in forge.reviews
+            example
+            | {"id": one["id"], "body": one["body"], "state": one["state"], "user": {"login": one["author"]}}
+            | ({"comments_count": 0} if forge.kind == "gitea" else {})
+            for one in forge.reviews
         ]
         if forge.kind == "gitea" and forge.comments:
             rows.append(example | {"id": 699, "body": "", "comments_count": len(forge.comments)})
@@ -352,8 +401,9 @@ class Handler(BaseHTTPRequestHandler):
     op_repolistpullreviews = op_pulls_list_reviews
 
     def op_issues_list_for_repo(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
-        rows = [self._issue(one) for one in self.forge.issues if query["labels"] in one["labels"]]
-        return 200, self._page(rows, query)
+        forge, label = self.forge, query["labels"]
+        ignored = forge.kind == "gitea" and label not in forge.labels  # it then gives all of them
+        return 200, self._page([self._issue(one) for one in forge.issues if ignored or label in one["labels"]], query)
 
     op_issuelistissues = op_issues_list_for_repo
 
@@ -361,7 +411,7 @@ class Handler(BaseHTTPRequestHandler):
         number = int(given.get("issue_number") or given["index"])
         found = next((self._issue(one) for one in self.forge.issues if one["number"] == number), None)
         if found is None and 0 < number <= len(self.forge.pulls):
-            found = {"number": number, "title": "A pull request", "pull_request": {"url": "x"}}
+            found = {"number": number, "title": "A pull request", "pull_request": {"merged": False}}
         return (200, found) if found else (404, {"message": "Not Found"})
 
     op_issuegetissue = op_issues_get
@@ -374,6 +424,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _page(self, rows: list[Any], query: dict[str, str]) -> list[Any]:
         size, page = int(query.get("per_page") or query.get("limit") or 30), int(query.get("page") or 1)
+        size, self.total = min(size, LONGEST_PAGE[self.forge.kind]), len(rows)
         return rows[(page - 1) * size : page * size]
 
     def _pull(self, pull: dict[str, Any]) -> dict[str, Any]:
@@ -390,9 +441,18 @@ class Handler(BaseHTTPRequestHandler):
             "merged_at": "2026-01-01T00:00:00Z" if merged else None,
             # GitHub names a test merge here while the pull request is open.
             "merge_commit_sha": pull["merge_commit"] or "e" * 40,
-            "head": {"label": f"octo:{pull['head']}", "ref": pull["head"], "sha": commit},
-            "base": {"label": f"octo:{pull['base']}", "ref": pull["base"], "sha": "b" * 40},
+            "head": self._end(pull, "head", commit),
+            "base": self._end(pull, "base", "b" * 40),
         }
+
+    def _end(self, pull: dict[str, Any], end: str, commit: str) -> dict[str, Any]:
+        """Where a pull request comes from or goes to."""
+        name = pull[end]
+        if self.forge.kind == "github":
+            return {"label": f"octo:{name}", "ref": name, "sha": commit}
+        gone = end == "head" and not (pull["own"] and self.forge.has_branch(name))
+        ref = f"refs/pull/{pull['number']}/head" if gone else name
+        return {"label": name, "ref": ref, "sha": commit, "repo_id": 1 if end == "base" or pull["own"] else 2}
 
     def _comment(self, one: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.forge.url}/octo/app/pull/1#comment-{one['id']}"
@@ -421,6 +481,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def _name(operation: str) -> str:
     return operation.replace("/", "_").replace("-", "_").lower()
+
+
+def _missing_scope(lacks: str, path: str) -> str:
+    """The scope that a change needs, when the token is without it."""
+    needed = "write:issue" if "/issues" in path else "write:repository"
+    return needed if needed in lacks else ""
 
 
 def _wrong(operation: Any, given: dict[str, str], query: dict[str, str], raw: bytes, content: str) -> str:

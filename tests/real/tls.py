@@ -91,6 +91,7 @@ class TlsProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._guard = threading.Lock()
+        self._ended = False
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="tls-proxy", daemon=True)
 
@@ -108,6 +109,7 @@ class TlsProxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
+        self._ended = True
         self.cut()
 
     def cut(self) -> None:
@@ -142,6 +144,9 @@ class TlsProxy:
             return
         with self._guard:
             self._open += [inside, outside]
+        if self._ended:  # while this one was shaking hands
+            self.cut()
+            return
         threading.Thread(target=_pass_on, args=(inside, outside), daemon=True).start()
         _pass_on(outside, inside)
 

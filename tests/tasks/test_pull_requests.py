@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 from django.db import IntegrityError
+from structlog.testing import capture_logs
 
 from studio.kernel.clock import later
 from studio.kernel.errors import Conflict, Forbidden, NotFound
@@ -18,7 +20,8 @@ from tasks.services import proposal, pull_requests
 from tasks.services.lifecycle import act
 from tasks.services.sweep import sweep
 from tests.factories import make_member
-from tests.real.forge_server import REPOSITORY, TOKEN, forge_server, hang, limited, status
+from tests.real.forge_server import GIT, REPOSITORY, TOKEN, forge_server, hang, limited, status
+from tests.real.git_http import REALM
 from tests.repositories import git
 from workspaces.forge import http
 from workspaces.forge.connections import save_connection
@@ -45,8 +48,8 @@ def forge(request, tmp_path):
 def ready(pipeline, forge, owner):
     """A task in review of a project that is connected to the forge."""
     project = pipeline.task.project
-    git(project.path, "remote", "add", "origin", str(forge.remote))
-    git(project.path, "push", "-q", "origin", "main")
+    git(project.path, "push", "-q", str(forge.remote), "main")
+    git(project.path, "remote", "add", "origin", f"{forge.url}{GIT}")
     save_connection(
         actor=owner,
         project=project,
@@ -262,6 +265,32 @@ def test_refused__is_said_with_the_forges_words_and_can_be_tried_again(ready, fo
     assert "base is invalid" in ready.task.reason
     assert TOKEN not in ready.task.reason
     ready.act("complete", how="pull_request")
+    assert sync().state == PullRequestState.OPEN
+
+
+def test_push__with_a_token_that_has_expired_says_so_and_tells_nobody_the_token(ready, forge):
+    said = f"{{}} of {TOKEN}"  # git asks twice
+    forge.fault(GIT, lambda one: one.send_text(401, said.format(one.headers["Authorization"]), REALM), times=2)
+    ready.act("complete", how="pull_request")
+    with capture_logs() as logs:
+        row = sync()
+    assert (row.state, row.error_code) == (PullRequestState.FAILED, "git_failed")
+    assert "Enter a new one in the project's settings" in ready.fresh().reason
+    told = f"{logs} {row.error} {ready.task.reason} {list(FeedEvent.objects.values('payload'))}"
+    assert "pull_request_failed" in told
+    assert TOKEN not in told
+    assert base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode() not in told
+    ready.act("complete", how="pull_request")
+    assert sync().state == PullRequestState.OPEN
+
+
+def test_push__to_a_server_that_is_away_is_tried_again(ready, forge):
+    forge.fault(GIT, status(503), times=2)
+    ready.act("complete", how="pull_request")
+    row = sync()
+    assert (row.state, row.number) == (PullRequestState.INTENDED, None)
+    assert "may work again later" in row.error
+    sync()
     assert sync().state == PullRequestState.OPEN
 
 

@@ -28,6 +28,7 @@ FOUND_LIMIT = 100  # pull requests of one branch that are looked through
 CONCLUSIONS = {"success": "passed", "neutral": "neutral", "skipped": "neutral", "stale": "neutral"}
 STATUSES = {"success": "passed", "pending": "pending"}
 SCOPES = {"repo", "public_repo"}
+ARCHIVED = "The repository is archived: nothing can be pushed to it."
 
 
 class GitHub:
@@ -45,7 +46,7 @@ class GitHub:
         except ForgeError as error:
             if error.transient:
                 raise
-            hint = " Or the token may not see it: a private repository needs the scope “repo”, or the permission “Contents”."
+            hint = " A private repository needs the scope “repo”, or the permission “Contents”."
             return Access(problems=(error.message + (hint if isinstance(error, NotThere) else ""),))
         problems = []
         scopes = {scope.strip() for scope in headers.get("X-OAuth-Scopes", "").split(",") if scope.strip()}
@@ -55,6 +56,8 @@ class GitHub:
             problems.append(
                 "The token may read this repository but not write to it. It needs write access to contents and pull requests."
             )
+        if answers.part(found, "archived") is True:
+            problems.append(ARCHIVED)
         return Access(answers.line(found, "full_name"), answers.line(found, "default_branch"), tuple(problems))
 
     def create(self, new: NewPull) -> Pull:
@@ -117,7 +120,8 @@ class GitHub:
         rows = self._client.pages(f"{where}/comments", most=COMMENTS_LIMIT, size="per_page")
         found = [_comment(row) for row in answers.objects(list(rows))]
         reviews = self._client.pages(f"{where}/reviews", most=COMMENTS_LIMIT, size="per_page")
-        found += [remark(row) for row in answers.objects(list(reviews)) if answers.text(row, "body").strip()]
+        sent = [row for row in answers.objects(list(reviews)) if is_sent(row)]
+        found += [remark(row) for row in sent if answers.text(row, "body").strip()]
         return found[:COMMENTS_LIMIT]
 
     def issue(self, number: int) -> Issue:
@@ -144,6 +148,11 @@ def chosen(pulls: Sequence[Pull], branch: str, commit: str) -> Pull | None:
     ours = [pull for pull in pulls if pull.head == branch]
     merged = (pull for pull in ours if pull.state == "merged" and pull.head_commit == commit)
     return next((pull for pull in ours if pull.state == "open"), None) or next(merged, None)
+
+
+def is_sent(row: dict[str, Any]) -> bool:
+    """Whether a review was handed in; forges show some people also what is still being written."""
+    return answers.line(row, "state") != "PENDING"
 
 
 def remark(row: dict[str, Any]) -> Comment:

@@ -31,6 +31,7 @@ LOG_LIMIT = 32 * 1024 * 1024  # bytes of a log that are read to find its end
 TAIL_LIMIT = 64 * 1024  # bytes of a log that are kept
 PIECE = 64 * 1024
 PAGE = 100
+MOST_PAGES = 20  # of one list, however short a forge makes them
 SAID_LIMIT = 300  # characters of the forge's own words
 LIMIT_SECONDS = 60.0  # to wait when the forge does not say how long
 LONGEST_WAIT = timedelta(hours=2)
@@ -67,17 +68,15 @@ class ForgeClient:
 
     def pages(self, path: str, *, most: int, size: str, key: str = "", **params: str | int) -> Iterator[Any]:
         """The members of a list, page by page, at most `most`. `size` names the parameter of the page's length."""
-        given, number = 0, 1
-        length = min(PAGE, most)
-        while given < most:
-            found = self.get(path, **params, **{size: length, "page": number})
-            members = found.get(key) if key and isinstance(found, dict) else found
+        given, length = 0, min(PAGE, most)
+        for number in range(1, MOST_PAGES + 1):
+            found, headers = self.answer("GET", path, params={**params, size: length, "page": number})
+            members = (found.get(key) or []) if key and isinstance(found, dict) else found
             if not isinstance(members, list):
                 raise self._strange()
             yield from members[: most - given]
             given += len(members)
-            number += 1
-            if len(members) < length:
+            if not members or given >= min(most, _total(headers, given if len(members) < length else most)):
                 return
 
     def answer(
@@ -168,7 +167,7 @@ class ForgeClient:
 
     def _refusal(self, response: requests.Response, data: bytes) -> ForgeError:
         status, said = response.status_code, self._said(data)
-        words = f" It says: {said}" if said else ""
+        words = f" It says: {said}{'' if said[-1] in '.!?' else '.'}" if said else ""
         if status == 429 or (status == 403 and _is_limit(response.headers, said)):
             retry_at = _retry_at(response.headers)
             text = f"{self.base_url} has had enough requests until {retry_at:%H:%M:%S} UTC.{words}"
@@ -180,7 +179,8 @@ class ForgeClient:
         if status in (404, 410):
             return NotThere(f"{self.base_url} has no such thing, or the token may not see it.{words}")
         if 300 <= status < 400:
-            target = cut(clean(urlsplit(response.headers.get("Location", "")).netloc), 200)
+            place = urlsplit(response.headers.get("Location", ""))
+            target = cut(self._without_token(clean(place.netloc + place.path)), 200)
             return ForgeError(
                 f"{self.base_url} sends requests on to {target or 'elsewhere'}; the studio does not follow. "
                 "Enter the address and the repository's name as they are now.",
@@ -248,6 +248,12 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _total(headers: Mapping[str, str], otherwise: int) -> int:
+    """How many members a list has in all, where the forge says so: its pages may be shorter than was asked for."""
+    said = headers.get("X-Total-Count", "")
+    return int(said) if said.isdecimal() and len(said) < 10 else otherwise
 
 
 def _is_limit(headers: Mapping[str, str], said: str) -> bool:

@@ -41,6 +41,22 @@ def test_check_access__says_what_is_missing(forge, client):
     assert "may not see it" in problem
 
 
+def test_check_access__an_archived_repository_takes_nothing(forge, client):
+    forge.archived = True
+    [problem] = client.check_access().problems
+    assert "archived" in problem
+
+
+@pytest.mark.parametrize("scope", ["write:repository", "write:issue"])
+def test_check_access__gitea_token_without_a_scope(scope):
+    from tests.real.forge_server import forge_server
+
+    with forge_server("gitea", lacks=scope) as running:
+        [problem] = Gitea(f"{running.url}/api/v1", REPOSITORY, TOKEN).check_access().problems
+        assert running.pulls == []
+    assert f"required=[{scope}]" in problem
+
+
 def test_check_access__classic_token_without_scope():
     from tests.real.forge_server import forge_server
 
@@ -66,6 +82,22 @@ def test_create__and_find_again(forge, client, branch):
     assert client.find(NEW.head, branch).state == "merged"
     assert client.find(NEW.head, "0" * 40) is None
     assert (client.pull(1).state, client.pull(1).merge_commit) == ("merged", commit)
+    forge.delete_branch(NEW.head)
+    assert client.find(NEW.head, branch).state == "merged"
+
+
+def test_find__not_the_same_name_in_somebodys_copy_of_the_repository(forge, client, branch):
+    if forge.kind == "github":
+        return  # which is asked for the owner's own branch
+    forge.copy(NEW.head, branch)
+    assert client.find(NEW.head, branch) is None
+    pull = client.create(NEW)
+    assert client.find(NEW.head, branch) == pull
+
+
+def test_create__without_one_of_the_branches(client):
+    with pytest.raises(Refused):
+        client.create(NEW)
 
 
 def test_create__draft(forge, client, branch):
@@ -90,6 +122,10 @@ def test_checks__in_four_words(forge, client, branch):
     forge.check("lint", "pending")
     found = {check.name: check.state for check in client.checks(branch)}
     assert found == {"build": "passed", "test": "failed", "lint": "pending"}
+    for number in range(60):
+        forge.check(f"more-{number}", "failed" if number == 59 else "passed")
+    found = {check.name: check.state for check in client.checks(branch)}
+    assert (len(found), found["more-59"]) == (63, "failed")
 
 
 def test_log__is_the_end_of_a_long_one_without_control_codes(forge, client, branch):
@@ -119,8 +155,16 @@ def test_comments__more_than_a_page(forge, client, branch):
     client.create(NEW)
     for number in range(130):
         forge.remark(f"Remark {number}")
-    wanted = 130 if forge.kind == "github" else 50  # each review of Gitea costs a request: fewer are read
-    assert len(client.comments(1)) == wanted
+    forge.comment("The newest line.")
+    found = [comment.body for comment in client.comments(1)]
+    assert len(found) == 131
+    assert "The newest line." in found
+
+
+def test_comments__not_what_is_still_being_written(forge, client, branch):
+    client.create(NEW)
+    forge.remark("Half a thou", state="PENDING")
+    assert client.comments(1) == []
 
 
 def test_issues__one_or_by_label(forge, client, branch):
@@ -129,6 +173,10 @@ def test_issues__one_or_by_label(forge, client, branch):
     assert client.issue(12).title == "It crashes"
     assert client.issue(12).labels == ("bug",)
     assert [issue.number for issue in client.issues("bug")] == [12]
+    assert client.issues("nobody has this one") == []
+    for number in range(20, 80):
+        forge.issue(number, "One of many", "", "studio")
+    assert len(client.issues("studio")) == 60
     with pytest.raises(NotThere):
         client.issue(99)
     client.create(NEW)
