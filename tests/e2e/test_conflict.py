@@ -1,4 +1,7 @@
-"""Two tasks change the same line: the second conflicts, an agent resolves it in a fix round, and both are merged."""
+"""Two tasks change the same line: the second conflicts, an agent resolves it in a fix round, and both are merged.
+
+In git and in jj: there the person's own working copy is never moved, whatever is in it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script
+from tests.hands import HANDS, TRUNK
 from tests.repositories import git
+from tests.workspaces.contract.conftest import require_jj
 
 pytestmark = pytest.mark.real
 
@@ -26,6 +31,32 @@ def person(studio):
         yield somebody
         somebody.leave()
         assert somebody.errors == []
+
+
+@pytest.fixture(params=["git", "jj"])
+def yard(studio, request):
+    """A registered repository in each system; `hand` does what its person does."""
+    if request.param != "git":
+        require_jj()
+    hand = HANDS[request.param]
+    folder = hand.make(studio.repositories / f"my conflicts in {request.param}")
+    return {**studio.project(folder), "folder": folder, "hand": hand}
+
+
+def target(yard) -> str:
+    """app.py as it is on trunk; with git the person's clean checkout has it too, with jj their edit stands."""
+    hand, folder = yard["hand"], yard["folder"]
+    text = git(hand.store(folder), "show", f"{hand.tip(folder)}:app.py")
+    if hand.program == "git":
+        assert (folder / "app.py").read_text() == text
+        assert git(folder, "status", "--porcelain") == ""
+    return text
+
+
+def position(yard) -> dict[str, str]:
+    """Where the person stands, without the branch that merges move."""
+    found = yard["hand"].position(yard["folder"])
+    return {name: at for name, at in found.items() if name != f"refs/heads/{TRUNK}"}
 
 
 def says(text: str, **phases):
@@ -52,30 +83,33 @@ def reach_review(studio, key: str) -> None:
     studio.wait_status(key, "review")
 
 
-def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio, project, person):
-    folder = project["folder"]
+def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio, yard, person):
+    folder, hand, in_git = yard["folder"], yard["hand"], yard["hand"].program == "git"
     keep_both = [[{"resolve": "both"}, {"text": "Both lines are kept."}]]
-    first = studio.task(project, "Say goodbye", says("goodbye"))["key"]
-    second = studio.task(project, "Say good morning", says("good morning", fix=keep_both))["key"]
+    first = studio.task(yard, "Say goodbye", says("goodbye"))["key"]
+    second = studio.task(yard, "Say good morning", says("good morning", fix=keep_both))["key"]
     for key in (first, second):
         reach_review(studio, key)
 
     task = person.task(first)
     expect(task.now.locator(".preview")).to_contain_text("1 file")
-    expect(task.now.locator(".preview")).to_contain_text("brought along")
+    before = position(yard)
     (folder / "app.py").write_text("unsaved\n")
-    task.page.reload()
-    expect(task.now.locator(".preview")).to_contain_text("is in the way")
-    expect(task.now.locator(".preview .files")).to_contain_text("app.py")
-    picture(task.page, "merge-dirty")
-    git(folder, "checkout", "--", "app.py")
+    if in_git:
+        expect(task.now.locator(".preview")).to_contain_text("brought along")
+        task.page.reload()
+        expect(task.now.locator(".preview")).to_contain_text("is in the way")
+        expect(task.now.locator(".preview .files")).to_contain_text("app.py")
+        picture(task.page, "merge-dirty")
+        git(folder, "checkout", "--", "app.py")
     task.page.reload()
     task.now.locator(".mergetext > summary").click()
     task.now.get_by_label("Commit message").fill("Take leave\n\nIn my own words.")
-    picture(task.page, "merge")
+    picture(task.page, f"merge-{hand.program}")
     task.now.get_by_role("button", name="Approve and merge").click()
     task.expect_now("Merged into trunk")
-    assert git(folder, "log", "-1", "--format=%B", "trunk").strip() == "Take leave\n\nIn my own words."
+    said = git(hand.store(folder), "log", "-1", "--format=%B", hand.tip(folder))
+    assert said.strip() == "Take leave\n\nIn my own words."
 
     task = person.task(second)
     expect(task.now.locator(".preview")).to_contain_text("It would conflict with trunk")
@@ -86,26 +120,27 @@ def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio,
     expect(conflict.locator(".s-target pre")).to_have_text("print('goodbye')\n")
     expect(conflict.locator(".s-source pre")).to_have_text("print('good morning')\n")
     expect(conflict.locator(".s-merged pre")).to_contain_text("=======")
-    picture(task.page, "conflict")
+    picture(task.page, f"conflict-{hand.program}")
     by_hand = task.ask("by-hand")
-    expect(by_hand.locator(".byhand")).to_contain_text("git merge trunk")
-    picture(task.page, "conflict-by-hand")
+    expect(by_hand.locator(".byhand")).to_contain_text("git merge trunk" if in_git else "jj new studio/")
+    picture(task.page, f"conflict-by-hand-{hand.program}")
     task.now.get_by_role("button", name="Let an agent resolve it").click()
     studio.wait_status(second, "review")
     task.expect_now("The change is ready for you")
     expect(task.now.locator(".preview")).to_contain_text("1 file", timeout=LONG)
     task.now.get_by_role("button", name="Approve and merge").click()
     task.expect_now("Merged into trunk")
-    assert (folder / "app.py").read_text() == "print('good morning')\nprint('goodbye')\n"
-    assert git(folder, "status", "--porcelain") == ""
+    assert target(yard) == "print('good morning')\nprint('goodbye')\n"
     phases = [(run["phase"], run["state"]) for run in studio.get(f"/tasks/{second}/runs")["results"]]
     assert phases[-2:] == [("fix", "succeeded"), ("review", "succeeded")]
 
     ask = task.ask("revert")
     ask.get_by_role("button", name="Revert the merge").click()
     task.expect_now("taken back as")
-    picture(task.page, "reverted")
-    assert (folder / "app.py").read_text() == "print('goodbye')\n"
+    picture(task.page, f"reverted-{hand.program}")
+    assert target(yard) == "print('goodbye')\n"
+    if not in_git:
+        assert (position(yard), (folder / "app.py").read_text()) == (before, "unsaved\n")
     task.tab("History")
     expect(task.page.locator(".history")).to_contain_text(re.compile("resolve", re.IGNORECASE))
     expect(task.page.locator(".history")).to_contain_text("Taken back from trunk")

@@ -66,11 +66,17 @@ def test_story__from_the_registration_to_a_moved_bookmark(studio, person, coloca
     assert place(folder, "@") == working_copy  # the person's own working copy stayed where it was
     assert (folder / "half done.txt").exists()
     assert not (folder / "test_goodbye.py").exists()
-    expect(task.page.get_by_text("jj op revert").first).to_be_visible(timeout=LONG)
+    note = task.page.get_by_text("jj op revert").first
+    expect(note).to_be_visible(timeout=LONG)
+    take_back = re.search(r"jj (op revert [0-9a-f]+)", note.inner_text())
+    assert take_back is not None
     reviewer = studio.get(f"/tasks/{key}/sessions")["results"][-1]
     events = studio.get(f"/sessions/{reviewer['id']}/events?limit=200")["results"]
     tools = str([event["data"] for event in events if event["kind"].startswith("tool")])
     assert ("jj show" in tools, "Change ID:" in tools) == (True, True)  # its rules let it read, with jj
+    jj(folder, *take_back[1].split())  # typed as it stands there
+    assert place(folder, "trunk") == before
+    assert (folder / "half done.txt").exists()
     studio.post(f"/workspaces/{studio.get(f'/tasks/{key}')['workspace']}/remove", status=202)
     studio.wait(key, lambda _: "studio" not in jj(folder, "--ignore-working-copy", "bookmark", "list"))
 
