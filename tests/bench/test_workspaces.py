@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.workspaces.contract.conftest import require_jj
+
 pytestmark = pytest.mark.real
 
 
-def test_table__has_a_row_for_each_thing(tmp_path):
+def test_table__has_a_row_for_each_thing_in_each_system(tmp_path):
+    require_jj()
     command = [
         sys.executable,
         "-m",
@@ -25,6 +28,7 @@ def test_table__has_a_row_for_each_thing(tmp_path):
     ]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [(what.strip(), int(files)) for what, files in rows] == [("create", 150), ("diff", 150), ("merge", 150)]
+    rows = [line.split("|")[1:4] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    found = [(what.strip(), system.strip(), int(files)) for what, system, files in rows]
+    assert found == [(what, system, 150) for system in ("git", "jj") for what in ("create", "diff", "merge")]
     assert list(tmp_path.iterdir()) == []  # it leaves nothing behind
