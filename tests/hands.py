@@ -15,11 +15,11 @@ class GitHand:
     """A person with git."""
 
     program = "git"
-    inside = ".git"  # where the system keeps its own things, in the checkout
+    colocated = False  # whether git works in the same folder as another system
 
-    def make(self, folder: Path) -> Path:
+    def make(self, folder: Path, files: dict[str, str] | None = None) -> Path:
         """A repository with one commit on `trunk`."""
-        return make_repository(folder, branch=TRUNK)
+        return make_repository(folder, branch=TRUNK, files=files)
 
     def store(self, repository: Path) -> Path:
         """Where git finds the commits."""
@@ -66,13 +66,12 @@ class JjHand(GitHand):
     """A person with jj. No command looks at their files unless it must, so that what they have not saved stays unseen."""
 
     program = "jj"
-    inside = ".jj"
 
     def __init__(self, *, colocated: bool) -> None:
         self.colocated = colocated
 
-    def make(self, folder: Path) -> Path:
-        return make_jj_repository(folder, branch=TRUNK, colocated=self.colocated)
+    def make(self, folder: Path, files: dict[str, str] | None = None) -> Path:
+        return make_jj_repository(folder, branch=TRUNK, files=files, colocated=self.colocated)
 
     def store(self, repository: Path) -> Path:
         return repository / ".git" if self.colocated else repository / ".jj" / "repo" / "store" / "git"

@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
+TIMEOUT = 600  # seconds for a person's command: a hundred thousand files on a busy machine
 _numbers = itertools.count(1)
 _folder: Path | None = None
 FILES = {"README.md": "# A repository\n", "app.py": "print('hello')\n"}
@@ -41,7 +42,7 @@ def scratch_folder() -> Path:
 def git(folder: Path | str, *arguments: str) -> str:
     """The output of a git command in `folder`; raises when it fails."""
     done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=GIT_ENV, check=True, capture_output=True, text=True, timeout=60
+        ["git", *arguments], cwd=folder, env=GIT_ENV, check=True, capture_output=True, text=True, timeout=TIMEOUT
     )
     return done.stdout
 
@@ -96,7 +97,7 @@ def jj(folder: Path | str, *arguments: str) -> str:
     person = ("--config", 'user.name="A Person"', "--config", 'user.email="person@example.invalid"')
     argv = ["jj", "--no-pager", "--color=never", *person, *arguments]
     env = {"PATH": GIT_ENV["PATH"], "HOME": os.environ["HOME"], "JJ_CONFIG": os.devnull}
-    done = subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=folder, env=env, check=True, capture_output=True, text=True, timeout=TIMEOUT)
     return done.stdout
 
 

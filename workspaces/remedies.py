@@ -36,6 +36,30 @@ KNOWN = (
         ),
     ),
     (
+        re.compile(r"repository appears broken or inaccessible"),
+        Remedy(
+            "The store with the commits is not where jj looks for it: bring it back (a disk that is not mounted, a folder that "
+            "was moved), then try again. Nothing was changed.",
+            passes=True,
+        ),
+    ),
+    (
+        re.compile(r"Failed to load an operation|operation heads store|of type (operation|view)"),
+        Remedy(
+            "jj cannot read its operation log, perhaps since a power cut or a full disk. The commits are in the git store, "
+            "and nothing was changed: put .jj/repo back from a backup, then try again.",
+            passes=True,
+        ),
+    ),
+    (
+        re.compile(r"lockfile at \".*\" might need manual deletion"),
+        Remedy(
+            "Another git command is at work in the repository, or one was killed and left that file behind: wait for it, or "
+            "delete the file when no git runs there; then try again. Nothing was moved.",
+            passes=True,
+        ),
+    ),
+    (
         re.compile(r"[Pp]ermission denied|Read-only file system"),
         Remedy(
             "The account that runs the studio may not write there: give it the right to, then try again.", passes=False
@@ -47,6 +71,13 @@ KNOWN = (
 def remedy_for(said: str) -> Remedy | None:
     """What can be done about an error with these words, if that is known."""
     return next((remedy for pattern, remedy in KNOWN if pattern.search(said)), None)
+
+
+def failed(command: str, said: str) -> str:
+    """A command's own words as a sentence, and what can be done about it where that is known."""
+    remedy = remedy_for(said)
+    words = f"{command} failed: {said}" + ("" if said[-1] in ".!?" else ".")
+    return f"{words} {remedy.words}" if remedy else words
 
 
 def in_words(error: OSError) -> Upstream:

@@ -27,11 +27,13 @@ class Collector:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+        self.absent: dict[str, dict[str, str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One test's report."""
         found: dict[str, Any] = dict(report.user_properties)
         if report.when == "call" and "fault" in found:
+            self.absent[str(found["fault"])] = dict(found["absent"])
             problem = str(found.get("problem", "")) if report.passed else _reason(report, str(found.get("problem", "")))
             self.outcomes.append(
                 Outcome(
@@ -72,7 +74,7 @@ def main() -> int:
     ]
     code = pytest.main(arguments, plugins=[collector])
     command = f'make faults ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "make faults"
-    section = render(collector.outcomes, command, (time.monotonic() - began) / 60)
+    section = render(collector.outcomes, command, (time.monotonic() - began) / 60, collector.absent)
     sys.stdout.write(f"\n{section}\n")
     if collector.outcomes and not options.faults:
         write_section(section)

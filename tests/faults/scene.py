@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from typing import Any
 from django.conf import settings
 
 from studio.kernel.errors import StudioError
-from tests.repositories import git, make_repository
+from tests.hands import HANDS, TRUNK, fingerprint
+from tests.repositories import git
 from workspaces.models import KeptWork, MergeAttempt, Project, Workspace
 from workspaces.services import (
     commit_left,
@@ -24,8 +24,7 @@ from workspaces.services import (
     run_merge,
 )
 
-# How a repository of each system is made. A backend is added by its line here; a fault names the systems it can be made in.
-MAKERS: dict[str, Callable[..., Path]] = {"git": make_repository}
+WAITING = ("queued", "computed")  # a merge that is tried again by itself
 WORK = {"work.txt": b"an hour of an agent's work\n", "app.py": b"print('changed')\n"}
 
 
@@ -42,11 +41,23 @@ class Scene:
         self.system = system
         self.whole = whole  # as large as the issue says; else small enough for the suite
         self.said: list[str] = []
-        self.repository = MAKERS[system](folder / "repository", branch="trunk")
+        self.hand = HANDS[system]
+        self.repository = self.hand.make(folder / "repository")
         self._commits: set[str] = set()
         self._work: dict[str, bytes] = {}
         self._workspace: Workspace | None = None
         self._person: dict[str, str] = {}
+        self._moving: tuple[str, ...] = ()
+
+    @property
+    def is_jj(self) -> bool:
+        """Whether jj is what the person works with."""
+        return self.hand.program == "jj"
+
+    @property
+    def store(self) -> Path:
+        """Where git finds the commits."""
+        return self.hand.store(self.repository)
 
     def register(self, path: Path | None = None, key: str = "FAULT") -> Project:
         """The repository, registered as a person would."""
@@ -130,13 +141,48 @@ class Scene:
 
     def watch(self) -> None:
         """From now on the person's own checkout must stay as it is, bit by bit."""
-        self._person = picture(self.repository)
+        self._person, self._moving = self._picture(), ()
+
+    def forget(self) -> None:
+        """All of it goes away now, and was checked."""
+        self._workspace, self._person = None, {}
+
+    def unwatch(self) -> None:
+        """What follows is done by the person, or brings their clean checkout along."""
+        self._person = {}
+
+    def let_move(self, *, along: bool = True) -> None:
+        """A merge is expected: git brings a clean checkout along that is on the branch, jj moves nothing but the bookmark."""
+        if self.is_jj or not along:
+            self.watch()
+            self._moving = (f"refs/heads/{TRUNK}",)
+        else:
+            self.unwatch()
+
+    def target(self, name: str) -> bytes | None:
+        """A file's content on the target branch."""
+        return blob(self.store, self.hand.tip(self.repository), name)
+
+    def target_names(self) -> set[str]:
+        """What stands in the root of the target branch."""
+        return set(git(self.store, "ls-tree", "--name-only", self.hand.tip(self.repository)).split())
+
+    def followed(self, name: str, content: bytes | None = None) -> None:
+        """The person's clean checkout has a file of the merge; with jj it stays as it was."""
+        place = self.repository / name
+        if self.is_jj:
+            self.require(not place.exists() or place.read_bytes() != content, "the person's working copy was moved")
+        else:
+            self.require(place.exists(), "the checkout was left behind")
+            self.require(content is None or place.read_bytes() == content, f"{name!r} is not in the checkout")
+            self.require(git(self.repository, "status", "--porcelain") == "", "the checkout is not clean")
 
     def check(self) -> None:
         """Nothing was lost: the person's checkout, every commit, every piece of work."""
         if self._person:
-            now = picture(self.repository)
-            changed = {name for name in {*now, *self._person} if now.get(name) != self._person.get(name)}
+            now = self._picture()
+            names = {*now, *self._person} - {*self._moving}
+            changed = {name for name in names if now.get(name) != self._person.get(name)}
             self.require(not changed, f"the person's checkout was changed: {sorted(changed)[:5]}")
         if self._workspace is None:
             return
@@ -146,19 +192,33 @@ class Scene:
             self.require(self._there(name, content), f"{name!r} of the workspace is lost")
 
     def _reachable(self, commit: str) -> bool:
-        if git(self.repository, "for-each-ref", "--contains", commit, "--format=%(refname)").strip():
+        if self.hand.reaches(self.repository, commit):
             return True
+        return any(commit in git(self.store, "rev-list", head).split() for head in self._kept_heads())
+
+    def _kept_heads(self) -> set[str]:
+        """The commits that the bundles of what was kept end with."""
         bundles = [kept.bundle for kept in KeptWork.objects.exclude(bundle="")]
-        return any(commit in git(self.repository, "bundle", "list-heads", one) for one in bundles)
+        listings = [git(self.store, "bundle", "list-heads", one).splitlines() for one in bundles]
+        return {row.split()[0] for listing in listings for row in listing}
 
     def _there(self, name: str, content: bytes) -> bool:
         """In the checkout, in a commit that a branch has, or in what was kept."""
         place = Path(self.workspace.path) / os.fsdecode(name)
         if place.is_file() and not place.is_symlink() and place.read_bytes() == content:
             return True
-        return any(
-            self._reachable(commit) and blob(self.repository, commit, name) == content for commit in self._commits
-        )
+        if (aside := self.kept_aside().get(name)) is not None and aside.read_bytes() == content:
+            return True
+        commits = {*filter(self._reachable, self._commits), *self._kept_heads()}
+        return any(blob(self.store, commit, name) == content for commit in commits)
+
+    def kept_aside(self) -> dict[str, Path]:
+        """What no commit can hold and was kept when the checkout went, by name."""
+        folders = KeptWork.objects.filter(workspace=self._workspace).exclude(folder="").values_list("folder", flat=True)
+        return {place.name: place for folder in folders for place in Path(folder).iterdir() if place.is_file()}
+
+    def _picture(self) -> dict[str, str]:
+        return picture(self.repository) | self.hand.position(self.repository)
 
 
 def blob(repository: Path, commit: str, name: str) -> bytes | None:
@@ -173,20 +233,14 @@ def blob(repository: Path, commit: str, name: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def picture(repository: Path) -> dict[str, str]:
-    """A checkout, bit by bit: every file with its mode, the index, where HEAD is, and the person's branches."""
+def picture(checkout: Path) -> dict[str, str]:
+    """A checkout's files, bit by bit, with their modes."""
     found: dict[str, str] = {}
-    for folder, folders, files in os.walk(repository):
-        if ".git" in folders:
-            folders.remove(".git")
+    for folder, folders, files in os.walk(checkout):
+        folders[:] = [name for name in folders if name not in (".git", ".jj")]
         for name in [*files, *(one for one in folders if (Path(folder) / one).is_symlink())]:
             place = Path(folder) / name
             kind = place.lstat()
-            inside = place.readlink() if place.is_symlink() else hashlib.sha256(place.read_bytes()).hexdigest()
-            found[str(place.relative_to(repository))] = f"{kind.st_mode:o} {kind.st_size} {inside}"
-    for name in ("HEAD", "index"):
-        place = repository / ".git" / name
-        found[f".git/{name}"] = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else ""
-    refs = git(repository, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
-    found |= {ref: at for ref, _, at in (row.partition(" ") for row in refs.splitlines()) if "/studio/" not in ref}
+            inside = str(place.readlink()) if place.is_symlink() else fingerprint(place)
+            found[str(place.relative_to(checkout))] = f"{kind.st_mode:o} {kind.st_size} {inside}"
     return found

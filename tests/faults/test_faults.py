@@ -6,20 +6,20 @@ import os
 
 import pytest
 
-from tests.faults import content, places, report, trouble
+from tests.faults import content, jujutsu, places, report, trouble
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.report import Outcome
-from tests.faults.scene import MAKERS, Broken, Scene
-from tests.repositories import git
+from tests.faults.scene import Broken, Scene
+from tests.workspaces.contract.conftest import require_jj
 
 WANTED = os.environ.get("STUDIO_FAULTS", "")
-MODULES = (content, places, trouble)  # their import enters their faults into the table
+MODULES = (content, places, trouble, jujutsu)  # their import enters their faults into the table
 
 
-def wanted(fault: Fault) -> bool:
+def wanted(fault: Fault, system: str) -> bool:
     """The quick ones; all with STUDIO_FAULTS=all; else those whose names have its words."""
     if not WANTED:
-        return fault.fast
+        return system in fault.fast
     return WANTED == "all" or any(words in fault.name for words in WANTED.split("|"))
 
 
@@ -34,7 +34,7 @@ def cases() -> list[object]:
         )
         for fault in FAULTS
         for system in fault.systems
-        if wanted(fault) and system in MAKERS
+        if wanted(fault, system)
     ]
 
 
@@ -49,9 +49,12 @@ def own_home(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("fault", "system"), cases())
 def test_fault__has_a_good_outcome(fault, system, tmp_path, owner, record_property):
+    if system != "git":
+        require_jj()
     scene = Scene(tmp_path, owner, system, whole=bool(WANTED))
     record_property("fault", fault.name)
     record_property("system", system)
+    record_property("absent", dict(fault.absent))
     record_property("said", scene.said)
     try:
         outcome = fault.play(scene)
@@ -63,12 +66,19 @@ def test_fault__has_a_good_outcome(fault, system, tmp_path, owner, record_proper
 
 
 def test_render__says_what_was_lost_and_what_was_said():
-    good = Outcome("a | fault", "git", "It is refused.", ["Say <this>.", "Say <this>."], "")
+    good = [
+        Outcome("a | fault", "git", "It is refused.", ["Say <this>.", "Say <this>."], ""),
+        Outcome("a | fault", "jj", "It is refused.", ["Say <this>."], ""),
+        Outcome("a | fault", "jj colocated", "It is refused there.", ["Say that."], ""),
+    ]
     bad = Outcome("another", "git", "", [], "the commit is lost")
-    section = report.render([good, bad], "make faults", 2.0)
-    assert "2 faults, **1 with a good outcome, 1 without**" in section
-    assert "| a \\| fault | git | It is refused. | Say &lt;this>. | nothing |" in section
-    assert "| another | git | **failed**: the commit is lost |  | see outcome |" in section
+    section = report.render([*good, bad], "make faults", 2.0, {"another": {"jj": "it has no locks"}})
+    assert (
+        "2 faults, made 4 times (2 in git, 1 in jj, 1 in jj colocated): **3 with a good outcome, 1 without**" in section
+    )
+    row = "| a \\| fault | It is refused. | The same. Colocated: It is refused there. | Say &lt;this>. *jj colocated*: Say that. |"
+    assert row in section
+    assert "| another | **failed**: the commit is lost | not in jj: it has no locks |  | see outcome |" in section
 
 
 def test_write_section__replaces_what_is_between_the_marks(tmp_path, monkeypatch):
@@ -79,8 +89,11 @@ def test_write_section__replaces_what_is_between_the_marks(tmp_path, monkeypatch
     assert document.read_text() == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
 
 
-def test_check__sees_what_was_lost(tmp_path, owner, db):
-    scene = Scene(tmp_path, owner, "git", whole=False)
+@pytest.mark.parametrize("system", ["git", "jj"])
+def test_check__sees_what_was_lost(system, tmp_path, owner, db):
+    if system != "git":
+        require_jj()
+    scene = Scene(tmp_path, owner, system, whole=False)
     scene.begin()
     scene.watch()
     scene.check()
@@ -90,6 +103,6 @@ def test_check__sees_what_was_lost(tmp_path, owner, db):
     scene.watch()
     (scene.checkout / "work.txt").write_text("overwritten\n")
     scene.check()  # a branch still has it
-    git(scene.repository, "update-ref", "-d", f"refs/heads/{scene.workspace.branch}")
+    scene.hand.delete(scene.repository, scene.workspace.branch)
     with pytest.raises(Broken, match="is lost"):
         scene.check()

@@ -6,28 +6,28 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 from django.db import connection
 from django.test import override_settings
 
-from tests.faults.catalogue import fault
-from tests.faults.scene import MAKERS, Scene
-from tests.repositories import git
+from tests.faults.catalogue import GIT, JJ, fault
+from tests.faults.scene import WAITING, Scene
 from workspaces.locks import held
 from workspaces.models import KeptWork
 from workspaces.services import commit_left, ensure_workspace, remove_workspace, request_merge, run_merge
-from workspaces.vcs import git_command
+from workspaces.vcs import git_command, jj_command
 
 DISK_MB = 24
-LIMIT = "#!/bin/sh\ntrap '' XFSZ\nulimit -f 0\nexec {git} \"$@\"\n"
+LIMIT = "#!/bin/sh\ntrap '' XFSZ\nulimit -f 0\nexec {program} \"$@\"\n"
 HANG = "#!/bin/sh\nexec sleep 600\n"
 
 
 class Disk:
-    """A small file system of its own; without the right to mount one, git may write no byte (RLIMIT_FSIZE) instead."""
+    """A small file system of its own; without the right to mount one, git and jj may write no byte (RLIMIT_FSIZE) instead."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -38,13 +38,14 @@ class Disk:
             shutil.which("mount") is not None
             and subprocess.run(mounting, capture_output=True, check=False, timeout=30).returncode == 0
         )
-        scene.repository = MAKERS[scene.system](self.root / "repository", branch="trunk")
+        scene.repository = scene.hand.make(self.root / "repository")
 
     @contextmanager
     def full(self) -> Iterator[None]:
         """Inside it no byte fits on the disk any more."""
         if not self.mounted:
-            with first_in_path(self.scene.folder / "limited", LIMIT.format(git=shutil.which("git"))):
+            limited = {name: LIMIT.format(program=shutil.which(name)) for name in {"git", self.scene.hand.program}}
+            with first_in_path(self.scene.folder / "limited", limited):
                 yield
             return
         ballast = self.root / "ballast"
@@ -71,11 +72,12 @@ class Disk:
 
 
 @contextmanager
-def first_in_path(folder: Path, script: str) -> Iterator[None]:
-    """`git` is this script."""
+def first_in_path(folder: Path, scripts: Mapping[str, str]) -> Iterator[None]:
+    """Programs of these names are these scripts."""
     folder.mkdir(exist_ok=True)
-    (folder / "git").write_text(script)
-    (folder / "git").chmod(0o755)
+    for name, script in scripts.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
     try:
@@ -92,17 +94,16 @@ def small_disk(scene: Scene) -> Iterator[Disk]:
         with override_settings(STUDIO_WORKSPACE_ROOT=disk.root / "workspaces"):
             yield disk
             scene.check()  # while it is there
-            scene._workspace, scene._person = None, {}
+            scene.forget()
     finally:
         disk.close()
 
 
-@fault("the disk is full when a checkout is made", fast=True)
+@fault("the disk is full when a checkout is made", fast=GIT)
 def full_at_creation(scene: Scene) -> str:
     with small_disk(scene) as disk:
         (scene.repository / "data.bin").write_bytes(os.urandom(2 << 20))
-        git(scene.repository, "add", "-A")
-        git(scene.repository, "commit", "-q", "-m", "Data")
+        scene.hand.save(scene.repository)
         project = scene.register()
         scene.watch()
         with disk.full():
@@ -111,7 +112,7 @@ def full_at_creation(scene: Scene) -> str:
     return "The run fails with git's words; with room again, the same checkout is made."
 
 
-@fault("the disk is full when an agent's work is committed", fast=True)
+@fault("the disk is full when an agent's work is committed", fast=GIT)
 def full_at_commit(scene: Scene) -> str:
     with small_disk(scene) as disk:
         scene.begin({"work.txt": os.urandom(1 << 20)}, commit=False)
@@ -123,30 +124,29 @@ def full_at_commit(scene: Scene) -> str:
     return "The files stay in the checkout; with room again, they are committed whole."
 
 
-@fault("the disk is full when a merge is made", fast=True)
+@fault("the disk is full when a merge is made", fast=GIT + JJ[:1])
 def full_at_merge(scene: Scene) -> str:
     with small_disk(scene) as disk:
         scene.begin({"work.txt": os.urandom(1 << 20)})
         (scene.repository / "other.txt").write_text("the target moved on\n")
-        git(scene.repository, "add", "-A")
-        git(scene.repository, "commit", "-q", "-m", "Other")
+        scene.hand.save(scene.repository)
         scene.watch()
         with disk.full():
             attempt = scene.merge()
         scene.require(attempt.state != "merged", "it says merged")
         scene.says(attempt.error)
         scene.check()
-        scene._person = {}
-        if attempt.state == "queued":
+        scene.let_move()
+        if attempt.state in WAITING:
             run_merge(attempt.pk)
         else:
             scene.merged()
-        scene.require((scene.repository / "work.txt").exists(), "the checkout was left behind")
-        scene.require(git(scene.repository, "status", "--porcelain") == "", "the checkout is not clean")
+        scene.require("work.txt" in scene.target_names(), "the merge was not made")
+        scene.followed("work.txt")
     return "No branch moves and the person's checkout stays as it was; with room again, the merge is made."
 
 
-@fault("the disk is full when what is not merged is to be kept", fast=True)
+@fault("the disk is full when what is not merged is to be kept", fast=GIT)
 def full_at_removal(scene: Scene) -> str:
     with small_disk(scene) as disk:
         scene.begin({"work.txt": os.urandom(1 << 20)})
@@ -168,36 +168,36 @@ def full_at_removal(scene: Scene) -> str:
     return "Nothing is deleted before it was kept whole; with room again, it is kept and the checkout goes."
 
 
-@fault("git hangs when a checkout is made", fast=True)
+@fault("git (jj) hangs when a checkout is made", fast=GIT)
 def hangs_at_creation(scene: Scene) -> str:
     project = scene.register()
     scene.watch()
-    with impatient(), first_in_path(scene.folder / "hanging", HANG):
+    with hanging(scene):
         scene.refused(lambda: ensure_workspace(project=project, label="FAULT-0"))
     scene.begin()
     return "It is ended after its time, with all that it started; the next try works."
 
 
-@fault("git hangs when work is committed", fast=True)
+@fault("git (jj) hangs when work is committed", fast=GIT)
 def hangs_at_commit(scene: Scene) -> str:
     scene.begin(commit=False)
     scene.watch()
-    with impatient(), first_in_path(scene.folder / "hanging", HANG):
+    with hanging(scene):
         scene.refused(lambda: commit_left(scene.workspace, message="Work", author_name="agent"))
     scene.commit()
     return "It is ended after its time; the files stay in the checkout, and the next try commits them."
 
 
-@fault("git hangs when a merge is made", fast=True)
+@fault("git (jj) hangs when a merge is made", fast=GIT)
 def hangs_at_merge(scene: Scene) -> str:
     scene.begin()
     scene.watch()
-    with impatient(), first_in_path(scene.folder / "hanging", HANG):
+    with hanging(scene):
         attempt = scene.merge()
-    scene.require(attempt.state == "queued", f"{attempt.state}: {attempt.error}")
+    scene.require(attempt.state in WAITING, f"{attempt.state}: {attempt.error}")
     scene.says(attempt.error)
     scene.check()
-    scene._person = {}
+    scene.let_move()
     run_merge(attempt.pk)
     attempt.refresh_from_db()
     scene.require(attempt.state == "merged", f"{attempt.state}: {attempt.error}")
@@ -205,19 +205,24 @@ def hangs_at_merge(scene: Scene) -> str:
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
-    """git has a second, instead of one to three minutes."""
-    defaults = git_command.git.__kwdefaults__
-    assert defaults is not None
-    before = defaults["timeout"]
-    defaults["timeout"] = 1.0
-    try:
+def hanging(scene: Scene) -> Iterator[None]:
+    """The program of the system never ends."""
+    with impatient(), first_in_path(scene.folder / "hanging", {scene.hand.program: HANG}):
         yield
-    finally:
-        defaults["timeout"] = before
 
 
-@fault("two merges at the same moment", fast=True, threads=True)
+@contextmanager
+def impatient() -> Iterator[None]:
+    """git and jj have a second, instead of one to three minutes."""
+    with ExitStack() as stack:
+        for command in (git_command.git, jj_command.jj):
+            defaults = command.__kwdefaults__
+            assert defaults is not None
+            stack.enter_context(mock.patch.dict(defaults, timeout=1.0))
+        yield
+
+
+@fault("two merges at the same moment", fast=GIT, threads=True)
 def two_merges(scene: Scene) -> str:
     scene.begin()
     first = request_merge(workspace=scene.workspace, how="merge", message="First")
@@ -238,9 +243,9 @@ def two_merges(scene: Scene) -> str:
         run_merge(attempt.pk)  # what the sweeper does with one that had to wait
         attempt.refresh_from_db()
         scene.require(attempt.state == "merged", f"{attempt.state}: {attempt.error}")
-    names = set(git(scene.repository, "ls-tree", "--name-only", "trunk").split())
+    names = scene.target_names()
     scene.require({"work.txt", "second.txt"} <= names, f"the target has only {names}")
-    scene.require(git(scene.repository, "status", "--porcelain") == "", "the checkout is not clean")
+    scene.followed("work.txt")
     return "One after the other, the second computed on the first; both changes are on the target."
 
 

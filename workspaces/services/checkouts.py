@@ -88,10 +88,9 @@ class Away(Upstream):
 def require_repository(project: Project) -> None:
     """Raise Away, with what to do, unless the project's folder is there with a repository in it."""
     path = Path(project.path)
-    if not any((path / inside).exists() for inside in (".git", ".jj")):
-        found = "holds no repository any more" if path.is_dir() else "is not there"
+    if missing := vcs_named(project.vcs).what_is_missing(path):
         raise Away(
-            f"The repository of {project.name} {found}: {readable(path)}. Nothing was lost in the studio. Bring it back and "
+            f"The repository of {project.name} {missing}: {readable(path)}. Nothing was lost in the studio. Bring it back and "
             "the work goes on by itself; if it was moved, name its new place on the project's storage page.",
             transient=True,
         )

@@ -197,6 +197,10 @@ class Vcs(Protocol):
         """Tracked files that differ from the last commit, staged or not."""
         ...
 
+    def what_is_missing(self, repository: Path) -> str:
+        """What of the repository is not there, as the end of a sentence; empty when it is whole. A cheap look at the disk."""
+        ...
+
     def store(self, repository: Path) -> Path:
         """The folder that all checkouts of the repository share: it names the lock of what must not run at once."""
         ...

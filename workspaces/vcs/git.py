@@ -26,6 +26,7 @@ class GitVcs:
 
     find = staticmethod(git_inspect.find)
     dirty_files = staticmethod(git_inspect.dirty_files)
+    what_is_missing = staticmethod(git_inspect.what_is_missing)
     store = staticmethod(git_inspect.store)
     tip = staticmethod(git_inspect.tip)
     identity = staticmethod(git_inspect.identity)

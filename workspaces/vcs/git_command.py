@@ -10,7 +10,7 @@ from pathlib import Path
 
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
-from workspaces.remedies import remedy_for
+from workspaces.remedies import failed, remedy_for
 from workspaces.vcs.base import VcsError
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
@@ -100,7 +100,7 @@ def git(
         raise GitError(f"git {arguments[0]} wrote more than {max_output} bytes.")
     if done.code not in ok and not (done.truncated and stop_at_limit):
         said = cut(clean(done.stderr.decode("utf-8", "replace")).strip(), SAID_LIMIT)
-        raise GitError(_in_words(arguments[0], said or f"exit status {done.code}"), said=said)
+        raise GitError(failed(f"git {arguments[0]}", said or f"exit status {done.code}"), said=said)
     return done
 
 
@@ -115,13 +115,6 @@ def configured(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     keys = {f"GIT_CONFIG_KEY_{index}": key for index, (key, _) in enumerate(pairs)}
     values = {f"GIT_CONFIG_VALUE_{index}": value for index, (_, value) in enumerate(pairs)}
     return {"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values}
-
-
-def _in_words(command: str, said: str) -> str:
-    """git's own words as a sentence, and what can be done about it where that is known."""
-    remedy = remedy_for(said)
-    words = f"git {command} failed: {said}" + ("" if said[-1] in ".!?" else ".")
-    return f"{words} {remedy.words}" if remedy else words
 
 
 def line(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -46,6 +46,13 @@ def find(path: Path) -> Repository:
     return Repository(path, name(branch.strip()).removeprefix("refs/heads/"), head)
 
 
+def what_is_missing(repository: Path) -> str:
+    """What of the repository is not there, in words; empty when it is whole."""
+    if (repository / ".git").exists():
+        return ""
+    return "holds no repository any more" if repository.is_dir() else "is not there"
+
+
 def _require_root(path: Path) -> None:
     """Raise Invalid unless `path` is the root of a work tree that git accepts."""
     asked = git(path, "rev-parse", "--is-bare-repository", "--is-inside-git-dir", ok=(0, 128), discover=True)

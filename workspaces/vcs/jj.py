@@ -22,6 +22,7 @@ class JjVcs:
 
     find = staticmethod(jj_inspect.find)
     dirty_files = staticmethod(jj_inspect.dirty_files)
+    what_is_missing = staticmethod(jj_inspect.what_is_missing)
     store = staticmethod(jj_inspect.store)
     tip = staticmethod(jj_inspect.tip)
     identity = staticmethod(jj_inspect.identity)

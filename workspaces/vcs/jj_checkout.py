@@ -11,12 +11,12 @@ from pathlib import Path
 
 from workspaces.vcs import git_checkout, git_kept
 from workspaces.vcs.base import VcsError, readable
-from workspaces.vcs.git_checkout import delete_tree
+from workspaces.vcs.git_checkout import KEPT_REFS, delete_tree
 from workspaces.vcs.git_command import commit_of, git
 from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj, quoted, text
-from workspaces.vcs.jj_commit import kept, set_bookmark
+from workspaces.vcs.jj_commit import kept
 from workspaces.vcs.jj_exclude import forget_exclude
-from workspaces.vcs.jj_inspect import contains, git_store, is_here, position, root, store, tip
+from workspaces.vcs.jj_inspect import contains, git_store, is_here, places, position, root, store, tip
 from workspaces.vcs.jj_learn import learn
 from workspaces.vcs.jj_own import OWN_FOLDER, excluded_paths, keep_excluded
 
@@ -43,7 +43,7 @@ def create_checkout(repository: Path, checkout: Path, branch: str, base: str) ->
     if position(checkout).parents != (start,):
         jj(checkout, "new", start, files=True, timeout=LONG_TIMEOUT)
     if there is None:
-        set_bookmark(repository, branch, start)
+        jj(repository, "bookmark", "set", branch, "-r", start)
     _mark(checkout, branch)
 
 
@@ -182,9 +182,13 @@ def _mend_bookmark(repository: Path, branch: str, head: str) -> list[str]:
     commits = git_store(repository)
     if commit_of(commits, head) is None:
         raise JjError(f"The commit {head[:12]} is gone from {readable(repository)}; it cannot be mended.")
-    now = tip(repository, branch)
-    if now is not None and contains(repository, now, head):
+    now = places(repository, branch)
+    if len(now) == 1 and contains(repository, now[0], head):
         return []
     learn(repository, head)
-    set_bookmark(root(repository), branch, head)
-    return [f"The bookmark {branch} was {'gone' if now is None else 'elsewhere'}: it is at {head[:12]} again."]
+    for other in now if len(now) > 1 else []:
+        if not contains(repository, head, other):
+            git(commits, "update-ref", f"{KEPT_REFS}/{branch}/{other[:12]}", other)
+    jj(root(repository), "bookmark", "set", branch, "-r", head, "--allow-backwards")
+    was = ("gone", "elsewhere", "in two places at once, and the others are kept")[min(len(now), 2)]
+    return [f"The bookmark {branch} was {was}: it is at {head[:12]} again."]

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
+from workspaces.remedies import failed, remedy_for
 from workspaces.vcs.base import Person, VcsError
 from workspaces.vcs.git_command import ENVIRONMENT as GIT_ENVIRONMENT
 from workspaces.vcs.git_command import name
 from workspaces.vcs.jj_own import auto_tracked
 
 OLDEST = (0, 40)
+INSTALL = "Install jj 0.40 or newer (the package jujutsu of newer distributions), so that it is on the studio's PATH."
 TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
 LONG_TIMEOUT = 200.0
 SAID_LIMIT = 600  # characters of jj's own words in an error
@@ -42,6 +44,7 @@ SETTINGS: Mapping[str, object] = {
     # What would make the same commands give something else.
     "git.colocate": False,
     "git.abandon-unreachable-commits": True,
+    'revset-aliases."immutable_heads()"': "none()",  # the studio rewrites its own commits only
     "merge.hunk-level": "line",
     "merge.same-change": "accept",
     "operation.username": "opencode-studio",
@@ -53,6 +56,10 @@ SETTINGS: Mapping[str, object] = {
 }
 TRACKED = "snapshot.auto-track"
 ENVIRONMENT = {**GIT_ENVIRONMENT, "JJ_CONFIG": os.devnull, "JJ_EDITOR": "true", "NO_COLOR": "1"}
+WAITED = (
+    "It was ended, and nothing was lost. Another jj command may hold the repository, and be stuck (pgrep -af jj lists them): "
+    "wait for it or end it, then try again."
+)
 LOCKED = re.compile(r"\.lock': File exists|[Ff]ailed to lock|Concurrent")
 
 
@@ -62,7 +69,9 @@ class JjError(VcsError):
     code = "jj_failed"
 
     def __init__(self, message: str, *, said: str = "", transient: bool = False) -> None:
-        super().__init__(message, transient=transient or LOCKED.search(said) is not None)
+        remedy = remedy_for(said)
+        passes = LOCKED.search(said) is not None if remedy is None else remedy.passes
+        super().__init__(message, transient=transient or passes)
         self.said = said
 
 
@@ -81,6 +90,7 @@ def jj(
     Only with `files` are that workspace's files looked at or changed: never for a person's. Without `own_config` the
     person's configuration counts too, for what only they can say.
     """
+    _require_usable()
     settings = {
         **SETTINGS,
         TRACKED: auto_tracked(cwd) if files else "none()",
@@ -100,12 +110,17 @@ def jj(
     try:
         done = run([os.fsencode(part) for part in argv], cwd=cwd, timeout=timeout, env=env, max_output=max_output)
     except ProcessError as error:
-        raise JjError(error.message, transient=error.transient) from error
+        if not error.transient:
+            _look_again()
+        raise JjError(
+            f"{error.message} {WAITED}" if error.transient else error.message, transient=error.transient
+        ) from error
     if done.truncated:
         raise JjError(f"jj {arguments[0]} wrote more than {max_output} bytes.")
     if done.code not in ok:
+        _look_again()
         said = cut(_said(done.stderr), SAID_LIMIT)
-        raise JjError(f"jj {arguments[0]} failed: {said or f'exit status {done.code}'}", said=said)
+        raise JjError(failed(f"jj {arguments[0]}", said or f"exit status {done.code}"), said=said)
     return done
 
 
@@ -143,7 +158,6 @@ def any_of(revsets: Sequence[str]) -> str:
     return " | ".join(f"({one})" for one in revsets) or "none()"
 
 
-@cache
 def version() -> tuple[int, int]:
     """jj's version; zeros when there is no jj on PATH."""
     try:
@@ -152,3 +166,23 @@ def version() -> tuple[int, int]:
         return (0, 0)
     found = re.search(rb"(\d+)\.(\d+)", done.stdout)
     return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def unusable(found: tuple[int, int]) -> str:
+    """What is wrong with a jj of this version, and what to do about it."""
+    has = f"The jj on PATH is {'.'.join(map(str, found))}." if any(found) else "There is no jj on PATH."
+    return f"{has} {INSTALL}"
+
+
+@cache
+def _require_usable() -> None:
+    """Raise JjError unless there is a jj that is new enough: another one might not read what is there. Only a yes is kept."""
+    found = version()
+    if found < OLDEST:
+        raise JjError(f"{unusable(found)} Nothing was changed.", transient=True)
+
+
+def _look_again() -> None:
+    """After a failure: raise JjError when jj was replaced or removed since it was looked at."""
+    _require_usable.cache_clear()
+    _require_usable()

@@ -6,6 +6,7 @@ workspaces only jj knows. In a colocated repository a person may have used git s
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,11 @@ from studio.kernel.errors import Invalid
 from workspaces.vcs import git_inspect
 from workspaces.vcs.base import Person, Repository, VcsError, readable
 from workspaces.vcs.git_command import commit_of, git, name
-from workspaces.vcs.jj_command import OLDEST, JjError, bookmark, jj, shown, text, version
+from workspaces.vcs.jj_command import OLDEST, JjError, bookmark, jj, shown, text, unusable, version
 
 POINTER_LIMIT = 4096  # bytes of a file that holds a path
 STUDIO_BRANCHES = "studio/"
 CONFLICT_FOLDER = ".jjconflict-base-0"  # what the git tree of a commit with conflicts holds
-INSTALL = "Install jj 0.40 or newer (the package jujutsu of newer distributions), so that it is on the studio's PATH."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,7 @@ def _refuse(code: str, sentence: str) -> Invalid:
 def find(path: Path) -> Repository:
     """The repository one of whose workspaces is `path`. Raises Invalid with a sentence when it cannot be used."""
     if not is_usable():
-        found = f"The jj on PATH is {'.'.join(map(str, version()))}." if any(version()) else "There is no jj on PATH."
-        raise _refuse("jj_missing", f"{readable(path)} is a jj repository. {found} {INSTALL}")
+        raise _refuse("jj_missing", f"{readable(path)} is a jj repository. {unusable(version())}")
     try:
         kind = (store(path) / "store" / "type").read_bytes()[:POINTER_LIMIT].strip()
     except (OSError, VcsError):
@@ -168,19 +167,41 @@ def import_refs(repository: Path) -> None:
     jj(repository, "git", "import")
 
 
+def what_is_missing(repository: Path) -> str:
+    """What of the repository is not there, in words; empty when it is whole."""
+    if not is_here(repository):
+        return "holds no repository any more" if repository.is_dir() else "is not there"
+    try:
+        git_store(repository)
+    except VcsError:
+        return "has lost the git repository that holds its commits"
+    return ""
+
+
 def tip(repository: Path, branch: str) -> str | None:
     """The commit that the bookmark points at; None when there is none. Raises JjError for one with conflicting targets."""
+    found = places(repository, branch)
+    if len(found) > 1:
+        ours = "Repair puts it back to the work." if branch.startswith(STUDIO_BRANCHES) else ""
+        raise JjError(
+            f"The bookmark {branch} points at {len(found)} commits at once, because it was moved in two places "
+            f"({', '.join(one[:12] for one in found)}). "
+            + (
+                ours
+                or f"Say where it belongs: jj bookmark set {shlex.quote(branch)} --allow-backwards -r COMMIT (one of them)."
+            )
+        )
+    return found[0] if found else None
+
+
+def places(repository: Path, branch: str) -> list[str]:
+    """The commits that the bookmark points at: several when it was moved in two places at once."""
     home = root(repository)
     found = _targets(home, branch)
     if is_colocated(home) and commit_of(git_store(home), f"refs/heads/{branch}") != next(iter(found), None):
         import_refs(home)
         found = _targets(home, branch)
-    if len(found) > 1:
-        raise JjError(
-            f"The bookmark {branch} points at {len(found)} commits at once, because it was moved in two places. "
-            f"Say where it belongs: jj bookmark set {branch} -r COMMIT"
-        )
-    return found[0] if found else None
+    return found
 
 
 def _targets(repository: Path, branch: str, *more: str) -> list[str]:

@@ -16,18 +16,18 @@ def learn(repository: Path, commit: str) -> None:
     if not _is_known(repository, commit):
         git(git_store(repository), "update-ref", f"{PASSING}{commit}", commit)
         import_refs(root(repository))
-    _forget_known(repository)
+    _forget_known(repository, commit)
 
 
 def _is_known(repository: Path, commit: str) -> bool:
     return jj(repository, "log", "--no-graph", "-r", commit, "-T", '""', ok=(0, 1)).code == 0
 
 
-def _forget_known(repository: Path) -> None:
-    """Take the passing branches away that jj has seen, also those of a crash; not one that somebody has made just now."""
+def _forget_known(repository: Path, commit: str) -> None:
+    """Take the passing branches away that jj has seen: that of `commit`, and those of a crash; not one that was made just now."""
     commits = git_store(repository)
     left = [name(row) for row in git(commits, "for-each-ref", "--format=%(refname)", PASSING).stdout.splitlines()]
-    seen = [ref for ref in left if _is_known(repository, ref.removeprefix(PASSING))]
+    seen = [ref for ref in left if ref == f"{PASSING}{commit}" or _is_known(repository, ref.removeprefix(PASSING))]
     for ref in seen:
         git(commits, "update-ref", "-d", ref)
     if seen:

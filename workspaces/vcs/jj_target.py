@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from workspaces.vcs.base import BranchCheckout, Raced
+from workspaces.vcs.base import BranchCheckout, Raced, readable
 from workspaces.vcs.git_command import commit_of
 from workspaces.vcs.jj_command import JjError, jj, text
 from workspaces.vcs.jj_inspect import git_store, is_colocated, root, targets_at, tip
@@ -61,24 +61,42 @@ def checkouts_on(repository: Path, branch: str) -> list[BranchCheckout]:
 
 def moved_note(repository: Path, branch: str, new: str) -> str:
     """How a person goes on from the merge, and how they take it back, as commands."""
-    ours = _move(repository, branch, new)
+    ours = _move(_operations(repository), branch, new)
     note = f"The bookmark {branch} was moved; your working copy stays where it was (jj new {shlex.quote(branch)} goes on from it)."
-    return f"{note} To take the merge back: jj op revert {ours.id[:12]}" if ours else note
+    # jj undo takes a snapshot first and then takes back that one: files that a person has not saved would vanish.
+    back = "To take the merge back (not with jj undo, which takes back whatever came last): jj op revert"
+    return f"{note} {back} {ours.id[:12]}" if ours else note
 
 
 def _verify(repository: Path, branch: str, old: str, new: str) -> None:
     """Revert the move and raise Raced unless the bookmark was at `old` right before it, and nobody moved it meanwhile."""
-    ours = _move(repository, branch, new)
+    operations = _operations(repository)
+    ours = _move(operations, branch, new)
     if ours is None:
         if tip(repository, branch) != new:
             raise Raced
         return
-    beside = _beside(_operations(repository), ours)
+    beside = _beside(operations, ours)
     told = all(targets_at(repository, one, branch) in ([old], [new]) for one in (*ours.parents, *beside))
-    exported = not is_colocated(repository) or commit_of(git_store(repository), f"refs/heads/{branch}") == new
-    if not (told and exported):
+    followed = new if not is_colocated(repository) else commit_of(git_store(repository), f"refs/heads/{branch}")
+    if not (told and followed == new):
         jj(repository, "operation", "revert", ours.id)
+        if told and followed == old:
+            raise _not_followed(repository, branch)
         raise Raced
+
+
+def _not_followed(repository: Path, branch: str) -> JjError:
+    """Nobody else moved it, but git's branch stayed where it was."""
+    lock = git_store(repository) / "refs" / "heads" / f"{branch}.lock"
+    begin = f"git's branch {branch} could not follow the bookmark, so neither was moved."
+    if not lock.exists():
+        return JjError(f"{begin} Run jj git export in {readable(repository)} to see why, then complete again.")
+    return JjError(
+        f"{begin} Another git command is at work there, or one was killed and left {readable(lock)} behind. Wait for it, or "
+        "delete that file when no git runs there; then complete again.",
+        transient=True,
+    )
 
 
 def _beside(operations: list[Operation], ours: Operation) -> set[str]:
@@ -91,10 +109,10 @@ def _beside(operations: list[Operation], ours: Operation) -> set[str]:
     return {parent for one in merged for parent in one.parents} - after
 
 
-def _move(repository: Path, branch: str, new: str) -> Operation | None:
+def _move(operations: list[Operation], branch: str, new: str) -> Operation | None:
     """The newest operation that moved the bookmark to `new`."""
     wanted = f"point bookmark {branch} to commit {new}"
-    return next((one for one in _operations(repository) if one.description == wanted), None)
+    return next((one for one in operations if one.description == wanted), None)
 
 
 def _operations(repository: Path) -> list[Operation]:
