@@ -12,6 +12,7 @@ from django.db import connection
 
 from studio.kernel.errors import Conflict, Invalid
 from tests.factories import git, make_repository, make_user
+from workspaces import process
 from workspaces.locks import held
 from workspaces.models import MergeAttempt, MergeState, Workspace
 from workspaces.services import (
@@ -26,7 +27,7 @@ from workspaces.services import (
 )
 from workspaces.services.merges import run as merging
 from workspaces.signals import merge_settled
-from workspaces.vcs import git_merge, git_target
+from workspaces.vcs import git_command, git_merge, git_target
 from workspaces.vcs.git import GitVcs
 from workspaces.vcs.git_command import GitError
 
@@ -106,6 +107,29 @@ def test_merge__a_merge_commit(owner, workspace, repository, moved_trunk, settle
     assert str(repository) in attempt.checkout_note
     assert settled == [attempt.pk]
     assert "opencode-studio: merge of studio/demo-1" in git(repository, "reflog", "-1", "trunk")
+
+
+def test_merge__starts_git_eleven_times(workspace, repository, moved_trunk, monkeypatch):
+    """On a small repository a merge costs what its processes cost to start: see docs/performance.md."""
+    work(workspace, {"new.txt": "new\n"})
+    moved_trunk()
+    started = []
+
+    def counted(argv, **options):
+        words = argv[1:]
+        while words[0] == b"-c":
+            words = words[2:]
+        started.append(words[0].decode())
+        return process.run(argv, **options)
+
+    monkeypatch.setattr(git_command, "run", counted)
+    assert merge(workspace).state == "merged"
+    look, compute = ["status", "merge-base"], ["config", "merge-base", "merge-tree"]
+    assert started[:2] == look
+    assert sorted(started[2:5]) == compute
+    assert started[5:7] == ["commit-tree", "worktree"]
+    assert sorted(started[7:9]) == ["diff-tree", "status"]
+    assert started[9:] == ["read-tree", "update-ref"]
 
 
 def test_squash__one_commit(owner, workspace, repository, moved_trunk):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,8 @@ from typing import Protocol
 from studio.kernel.text import clean, cut
 from workspaces.vcs.base import Person
 from workspaces.vcs.git_command import SAID_LIMIT, GitError, git
+from workspaces.vcs.git_inspect import store
+from workspaces.vcs.git_loose import loose_commit
 
 HOOK_TIMEOUT = 60.0  # seconds
 SIGN_TIMEOUT = 60.0  # seconds; a key that asks for a passphrase cannot be answered
@@ -40,12 +43,28 @@ class Written(Protocol):
     def signed(self) -> bool: ...
 
 
-def write_commit(repository: Path, request: Written, tree: str, parents: list[str]) -> str:
-    """A commit of `tree` with the request's message, signed where the person signs. Raises Refused."""
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the repository's own rules ask of a commit."""
+
+    signature: bool
+    message_hook: bool
+
+
+def demands(repository: Path, request: Written) -> Demands:
+    """What is asked of the commit that the request ends in."""
+    return Demands(
+        signature=request.signed and signs(repository),
+        message_hook=request.hooks and bool(hooks_present(repository, (MESSAGE_HOOK,))),
+    )
+
+
+def write_commit(repository: Path, request: Written, asked: Demands, tree: str, parents: list[str]) -> str:
+    """A commit of `tree` with the request's message, as is asked of it. Raises Refused."""
     message = (request.message.strip() or "Merge").encode("utf-8", "replace") + b"\n"
-    if request.hooks:
+    if asked.message_hook:
         message = _through_hook(repository, message)
-    return commit_tree(repository, tree, parents, message, people(request), sign=request.signed and signs(repository))
+    return commit_tree(repository, tree, parents, message, people(request), sign=asked.signature)
 
 
 def commit_tree(
@@ -96,8 +115,6 @@ def message_rules(repository: Path) -> list[str]:
 
 def _through_hook(repository: Path, message: bytes) -> bytes:
     """The message as the repository's commit-msg hook leaves it. Raises Refused with what the hook said."""
-    if not hooks_present(repository, (MESSAGE_HOOK,)):
-        return message
     with tempfile.TemporaryDirectory(prefix="studio-message-") as folder:
         file = Path(folder) / "COMMIT_EDITMSG"
         file.write_bytes(message)
@@ -119,7 +136,8 @@ def _through_hook(repository: Path, message: bytes) -> bytes:
 
 def _require_as_meant(repository: Path, commit: str, tree: str, parents: list[str]) -> None:
     """Raise GitError unless the commit that was written has this tree and these parents."""
-    header = git(repository, "cat-file", "commit", commit).stdout.partition(b"\n\n")[0].decode("utf-8", "replace")
+    said = loose_commit(store(repository), commit) or git(repository, "cat-file", "commit", commit).stdout
+    header = said.partition(b"\n\n")[0].decode("utf-8", "replace")
     rows = [row.split(" ", 1) for row in header.splitlines() if row.startswith(("tree ", "parent "))]
     if rows != [["tree", tree], *(["parent", parent] for parent in parents)]:
         raise GitError(f"The commit {commit} is not what was computed: it should have the tree {tree}.")

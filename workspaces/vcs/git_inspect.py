@@ -8,6 +8,7 @@ from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
 from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, name, names, version
 from workspaces.vcs.git_exclude import excluded_paths, place_of
+from workspaces.vcs.git_loose import loose_tip
 
 # Files and folders in a checkout's git folder that say what was begun there and not ended.
 OPERATIONS = {
@@ -101,15 +102,23 @@ def store(repository: Path) -> Path:
 
 def tip(repository: Path, branch: str) -> str | None:
     """The commit that `branch` points at; None when there is no such branch."""
-    return commit_of(repository, f"refs/heads/{branch}")
+    return _loose(repository, branch) or commit_of(repository, f"refs/heads/{branch}")
+
+
+def _loose(repository: Path, branch: str) -> str | None:
+    """The same where it can be read without git."""
+    try:
+        return loose_tip(store(repository), branch)
+    except GitError:  # not a repository
+        return None
 
 
 def identity(repository: Path) -> Person | None:
     """Whom the repository's own configuration names as author."""
-    values = [
-        git(repository, "config", "--get", key, ok=(0, 1)).stdout.decode("utf-8", "replace").strip()
-        for key in ("user.name", "user.email")
-    ]
+    asked = git(repository, "config", "-z", "--get-regexp", r"^user\.(name|email)$", ok=(0, 1)).stdout
+    pairs = (row.decode("utf-8", "replace").partition("\n") for row in asked.split(b"\0"))
+    said = {key: value.strip() for key, _, value in pairs}  # of several the last one holds
+    values = [said.get(key, "") for key in ("user.name", "user.email")]
     return Person(*values) if all(values) else None
 
 
@@ -125,6 +134,8 @@ def common(repository: Path, one: str, other: str) -> str | None:
 
 def fork_point(checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:
     """Where `head` left `branch`: `base`, or a later commit of the branch that was brought in since."""
+    if _loose(checkout, branch) == base:
+        return base  # the branch has not moved
     found = git(checkout, "merge-base", head, f"refs/heads/{branch}", ok=(0, 1, 128)).stdout.decode().strip()
     if found and found != base and contains(checkout, found, base):
         return found

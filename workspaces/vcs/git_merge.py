@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from workspaces.vcs.base import MergeRequest, MergeResult
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, name, names
-from workspaces.vcs.git_commit import Refused, commit_tree, people, signs, write_commit
+from workspaces.vcs.git_commit import Refused, commit_tree, demands, people, signs, write_commit
+from workspaces.vcs.git_inspect import common
 
 REPLAY_LIMIT = 500  # commits that one rebase takes on
 SHOWN = "--format=format:%an%x00%ae%x00%ad%x00%B"
@@ -37,19 +39,29 @@ def compute_merge(repository: Path, request: MergeRequest) -> MergeResult:
 
 def merge_or_raise(repository: Path, request: MergeRequest) -> MergeResult:
     """The same, but raises Conflicted and Refused."""
-    base = git(repository, "merge-base", request.target, request.source, ok=(0, 1)).stdout.decode().strip()
+    if request.how == "rebase":
+        needless = _needless(request, common(repository, request.target, request.source))
+        return needless or rebased(repository, request, sign=request.signed and signs(repository))
+    with ThreadPoolExecutor() as at_once:  # three questions of which none needs another's answer
+        shared = at_once.submit(common, repository, request.target, request.source)
+        merged = at_once.submit(merged_tree, repository, request.target, request.source)
+        demanded = at_once.submit(demands, repository, request)
+    if needless := _needless(request, shared.result()):
+        return needless
+    tree = merged.result()
+    if request.how == "squash" and tree == tree_of(repository, request.target):
+        return MergeResult(commit=request.target)
+    parents = [request.target] if request.how == "squash" else [request.target, request.source]
+    return MergeResult(commit=write_commit(repository, request, demanded.result(), tree, parents))
+
+
+def _needless(request: MergeRequest, base: str | None) -> MergeResult | None:
+    """The result where nothing is to be merged, or nothing can be; `base` is the newest commit that both sides have."""
     if base == request.source:
         return MergeResult(commit=request.target)
     if not base:
         return MergeResult(refusal="The workspace's branch and its target have no commit in common.")
-    if request.how == "rebase":
-        return rebased(repository, request, sign=request.signed and signs(repository))
-    tree = merged_tree(repository, request.target, request.source)
-    if request.how == "squash":
-        if tree == tree_of(repository, request.target):
-            return MergeResult(commit=request.target)
-        return MergeResult(commit=write_commit(repository, request, tree, [request.target]))
-    return MergeResult(commit=write_commit(repository, request, tree, [request.target, request.source]))
+    return None
 
 
 def rebased(repository: Path, request: MergeRequest, *, sign: bool) -> MergeResult:

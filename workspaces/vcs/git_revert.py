@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workspaces.vcs.base import MergeResult, RevertRequest
-from workspaces.vcs.git_commit import Refused, people, write_commit
+from workspaces.vcs.git_commit import Refused, demands, people, write_commit
 from workspaces.vcs.git_inspect import contains
 from workspaces.vcs.git_merge import Conflicted, merged_tree, stand_in, tree_of
 
@@ -23,7 +23,8 @@ def compute_revert(repository: Path, request: RevertRequest) -> MergeResult:
         tree = merged_tree(repository, request.target, reverse)
         if tree == tree_of(repository, request.target):
             return MergeResult(commit=request.target)
-        return MergeResult(commit=write_commit(repository, request, tree, [request.target]))
+        asked = demands(repository, request)
+        return MergeResult(commit=write_commit(repository, request, asked, tree, [request.target]))
     except Conflicted as conflict:
         return MergeResult(conflicts=tuple(conflict.files))
     except Refused as refused:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -132,7 +133,10 @@ def _rebased_branch(checkout: Path) -> str:
 def _require_free(checkout: Path, old: str, new: str, *, resuming: bool) -> None:
     """Raise Blocked unless the checkout can follow the branch from `old` to `new` without losing anything."""
     _wait_for_lock(checkout)
-    dirty, in_the_way = dirty_files(checkout), _overwritten(checkout, old, new)
+    with ThreadPoolExecutor() as at_once:
+        added = at_once.submit(_added, checkout, old, new)
+        dirty = dirty_files(checkout)
+    in_the_way = _overwritten(checkout, added.result())
     if resuming and (dirty or in_the_way):
         other = _differing(checkout, new)
         arrived = [path for path in (*dirty, *in_the_way) if path not in other]
@@ -171,11 +175,16 @@ def _wait_for_lock(checkout: Path) -> None:
         time.sleep(0.05)
 
 
-def _overwritten(checkout: Path, old: str, new: str) -> list[str]:
+def _added(checkout: Path, old: str, new: str) -> list[str]:
+    """The files that the new commit has and the old one has not."""
+    options = ("-r", "--no-renames", "--diff-filter=A", "--name-only", "-z")
+    return names(git(checkout, "diff-tree", *options, old, new).stdout)
+
+
+def _overwritten(checkout: Path, added: list[str]) -> list[str]:
     """Untracked files of the checkout, ignored ones too, in whose place the new commit puts something."""
-    tree = git(checkout, "diff-tree", "-r", "--no-renames", "--diff-filter=A", "--name-only", "-z", old, new)
     found: list[str] = []
-    for path in names(tree.stdout):
+    for path in added:
         parts = path.split("/")
         for end in range(1, len(parts) + 1):
             place = "/".join(parts[:end])

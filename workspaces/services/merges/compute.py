@@ -40,7 +40,7 @@ class Computed:
 
 def compute(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str) -> Computed | Settlement:
     """Compute the attempt's result on top of `tip`, the target branch's present commit."""
-    author = author_of(attempt, vcs.identity(repository))
+    author = _author_of(attempt, vcs, repository)
     if attempt.kind == MergeKind.REVERT:
         return _revert(attempt, vcs, repository, tip, author)
     return _merge(attempt, vcs, repository, tip, author)
@@ -120,8 +120,8 @@ def restore(attempt: MergeAttempt) -> Settlement:
     return Settlement(MergeState.MERGED)
 
 
-def author_of(attempt: MergeAttempt, configured: Person | None) -> Person:
+def _author_of(attempt: MergeAttempt, vcs: Vcs, repository: Path) -> Person:
     """Who merges: the account where it has an e-mail address, else whom the repository's configuration names."""
     if attempt.author_email:
         return Person(attempt.author_name, attempt.author_email)
-    return configured or Person(attempt.author_name, AGENT_EMAIL)
+    return vcs.identity(repository) or Person(attempt.author_name, AGENT_EMAIL)
