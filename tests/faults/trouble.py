@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from django.db import connection
@@ -16,6 +17,7 @@ from django.test import override_settings
 
 from tests.faults.catalogue import GIT, JJ, fault
 from tests.faults.scene import WAITING, Scene
+from workspaces import process
 from workspaces.locks import held
 from workspaces.models import KeptWork
 from workspaces.services import commit_left, ensure_workspace, remove_workspace, request_merge, run_merge
@@ -214,11 +216,11 @@ def hanging(scene: Scene) -> Iterator[None]:
 @contextmanager
 def impatient() -> Iterator[None]:
     """git and jj have a second, instead of one to three minutes."""
-    with ExitStack() as stack:
-        for command in (git_command.git, jj_command.jj):
-            defaults = command.__kwdefaults__
-            assert defaults is not None
-            stack.enter_context(mock.patch.dict(defaults, timeout=1.0))
+
+    def hasty(argv: Sequence[str | bytes], **options: Any) -> process.Result:
+        return process.run(argv, **{**options, "timeout": 1.0})
+
+    with mock.patch.object(git_command, "run", hasty), mock.patch.object(jj_command, "run", hasty):
         yield
 
 
