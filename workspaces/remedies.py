@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from studio.kernel.errors import Upstream
-from studio.kernel.text import clean
+from studio.kernel.text import clean, ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def remedy_for(said: str) -> Remedy | None:
 def failed(command: str, said: str) -> str:
     """A command's own words as a sentence, and what can be done about it where that is known."""
     remedy = remedy_for(said)
-    words = f"{command} failed: {said}" + ("" if said[-1] in ".!?" else ".")
+    words = ended(f"{command} failed: {said}")
     return f"{words} {remedy.words}" if remedy else words
 
 

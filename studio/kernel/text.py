@@ -20,6 +20,11 @@ def cut(text: str, limit: int, mark: str = "…") -> str:
     return text if len(text) <= limit else text[: max(0, limit - len(mark))] + mark
 
 
+def ended(text: str) -> str:
+    """`text` with a full stop behind it, unless it ends like a sentence already."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def cut_bytes(text: str, limit: int) -> str:
     """At most `limit` UTF-8 bytes of `text`, never half a character."""
     raw = text.encode("utf-8", "replace")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from studio.kernel.text import clean, cut
+from studio.kernel.text import clean, cut, ended
 from workspaces.vcs.base import Person
 from workspaces.vcs.git_command import SAID_LIMIT, GitError, git
 from workspaces.vcs.git_inspect import store
@@ -80,7 +80,7 @@ def commit_tree(
             raise
         raise Refused(
             "The repository's configuration asks for signed commits, and the merge could not be signed: "
-            f"{error.said or error.message} Nothing was moved. Make the key usable without a passphrase prompt (an agent "
+            f"{ended(error.said or error.message)} Nothing was moved. Make the key usable without a passphrase prompt (an agent "
             "that holds it, for example), or turn commit.gpgSign off, then try again."
         ) from error
     commit = done.stdout.decode().strip()
@@ -128,7 +128,7 @@ def _through_hook(repository: Path, message: bytes) -> bytes:
         if done.code:
             said = cut(clean((done.stdout + done.stderr).decode("utf-8", "replace")).strip(), SAID_LIMIT)
             raise Refused(
-                f"The repository's hook {MESSAGE_HOOK} refused the message: {said or f'exit status {done.code}'} "
+                f"The repository's hook {MESSAGE_HOOK} refused the message: {ended(said or f'exit status {done.code}')} "
                 "Nothing was moved. Change the message, then try again."
             )
         return file.read_bytes()[:MESSAGE_LIMIT].strip() + b"\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from studio.kernel.text import ended
 from workspaces.vcs.base import Blocked, BranchCheckout, Raced, readable
 from workspaces.vcs.git_checkout import worktrees
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, names
@@ -80,7 +81,7 @@ def _move(repository: Path, branch: str, old: str, new: str, reason: str, *, hoo
     except GitError as error:
         if hooks and "hook" in error.said:
             raise Blocked(
-                f"The repository's hook reference-transaction refused the new commit: {error.said}"
+                f"The repository's hook reference-transaction refused the new commit: {ended(error.said)}"
             ) from error
         raise
 

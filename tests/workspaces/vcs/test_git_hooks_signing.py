@@ -81,7 +81,7 @@ def test_hooks__the_message_is_changed_or_refused(repository, checkout, monkeypa
     assert git(repository, "log", "-1", "--format=%B", result.commit).strip() == "Merge it\nTicket: 7"
     hook(repository, "commit-msg", "echo no ticket in the message >&2; exit 1")
     refusal = VCS.compute_merge(repository, merging(repository, source, hooks=True)).refusal
-    assert "no ticket in the message" in refusal
+    assert "refused the message: no ticket in the message. Nothing was moved." in refusal
     hook(repository, "commit-msg", "sleep 30")
     monkeypatch.setattr(git_commit, "HOOK_TIMEOUT", 0.3)
     assert "did not come to an end" in VCS.compute_merge(repository, merging(repository, source, hooks=True)).refusal
