@@ -104,6 +104,22 @@ def test_task__says_damage_and_offers_what_it_may_start_from(as_owner, project, 
     assert f"/workspaces/{made.pk}/do/repair/" in page
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("creating", "is being made. Wait"),
+        ("failed", "Retry its task"),
+        ("removing", "is being removed. What"),
+        ("removed", "has been removed. What"),
+    ],
+)
+def test_repair__of_a_checkout_that_is_not_there_says_what_to_do(as_owner, workspace, state, words):
+    Workspace.objects.filter(pk=workspace.pk).update(state=state)
+    refused = as_owner.post(f"/api/v1/workspaces/{workspace.pk}/repair", content_type="application/json")
+    assert refused.status_code == 409, refused.content
+    assert words in refused.json()["error"]["message"]
+
+
 def test_health__names_unknown_folders(as_owner, project, settings, tmp_path):
     settings.STUDIO_WORKSPACE_ROOT = str(tmp_path)  # other tests leave folders in the common one
     stranger = tmp_path / project.key / "left-over"

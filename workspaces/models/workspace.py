@@ -19,6 +19,16 @@ class WorkspaceState(models.TextChoices):
     REMOVED = "removed"
 
 
+KEPT = "What of it was not merged is kept on the project's storage page, where it can be restored."
+# Why there is no checkout to work in, and what to do, by the state.
+ABSENT: dict[str, str] = {
+    WorkspaceState.CREATING: "is being made. Wait until it is there.",
+    WorkspaceState.FAILED: "could not be made. Retry its task: then it is made again.",
+    WorkspaceState.REMOVING: f"is being removed. {KEPT}",
+    WorkspaceState.REMOVED: f"has been removed. {KEPT}",
+}
+
+
 class Workspace(Claimable):
     """A worktree on a branch of its own below the data folder, from a recorded base commit."""
 
@@ -63,3 +73,9 @@ class Workspace(Claimable):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def absence(self) -> str:
+        """Why nothing can be done in its checkout, as a sentence with what to do; empty when it is ready."""
+        said = ABSENT.get(self.state)
+        return f"The checkout of {self.label} {said}" if said else ""

@@ -35,7 +35,7 @@ def repair_workspace(*, actor: Person, workspace: Workspace) -> list[str]:
     require_role(actor, workspace.project, Role.MAINTAINER)
     row = Workspace.objects.select_related("project").get(pk=workspace.pk)
     if row.state != WorkspaceState.READY:
-        raise Conflict(f"The checkout of {row.label} is {row.state}: there is nothing to mend.", allowed=[])
+        raise Conflict(row.absence, allowed=[])
     require_repository(row.project)
     done = mend(row)
     look_at(row.pk)
