@@ -55,9 +55,12 @@ class WorkspaceFile(APIView):
 
     @extend_schema(operation_id="workspaces_file", parameters=[ID, FileQuery], responses=FileSerializer)
     def get(self, request: Request, workspace_id: uuid.UUID) -> Response:
-        """Read a file of a workspace: the text of a text, else what it is. Links are named and never followed."""
+        """Read a file of a workspace: the text of a text, else what it is. Links are named and never followed.
+
+        Of what the project's setup placed there (`withheld`) the text is for the role owner alone.
+        """
         workspace, _ = workspace_visible_to(request.user, workspace_id), checked_query(FileQuery, request)
-        return Response(file_shown(*plain_text(source_of(workspace), path_of(request))))
+        return Response(file_shown(*plain_text(source_of(workspace, request.user), path_of(request))))
 
 
 class WorkspaceSearch(APIView):
@@ -70,7 +73,8 @@ class WorkspaceSearch(APIView):
         """Find files of a workspace by their names, or lines in them. What the repository ignores is passed over."""
         workspace, query = workspace_visible_to(request.user, workspace_id), checked_query(SearchQuery, request)
         if query["where"] == "lines":
-            return Response(found_shown(find_lines(workspace, query["q"], regex=query["regex"])))
+            found = find_lines(workspace, query["q"], regex=query["regex"], reader=request.user)
+            return Response(found_shown(found))
         return Response(found_shown(find_names(workspace, query["q"])))
 
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from studio.kernel.errors import NotFound, Upstream
+from studio.kernel.errors import Forbidden, NotFound, Upstream
 from workspaces.files.paths import is_hidden, missing, parts_of
+from workspaces.files.placed import NOTHING, WITHHELD, Placed
 from workspaces.vcs.reading import Entry
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,8 +27,8 @@ class Checkout:
 
     live = True
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, placed: Placed = NOTHING) -> None:
+        self.root, self.placed = root, placed
 
     def names(self, path: str) -> tuple[list[tuple[str, bool]], bool]:
         """(name, whether it is a folder) of what stands in a folder, and whether names were left out."""
@@ -59,7 +60,9 @@ class Checkout:
 
     @contextmanager
     def content(self, path: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of a plain file, piece by piece, no more than it had when it was opened. Raises NotFound."""
+        """The bytes of a plain file, piece by piece, no more than it had when it was opened. Raises NotFound and Forbidden."""
+        if self.placed.withholds(path):
+            raise Forbidden(WITHHELD, code="file_withheld")
         with self._file(path) as file:
             yield _pieces(file, os.fstat(file.fileno()).st_size)
 

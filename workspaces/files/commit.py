@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workspaces.files.paths import is_hidden, missing, parts_of
+from workspaces.files.placed import NOTHING
 from workspaces.vcs.reading import Entry, Reading
 
 
@@ -17,6 +18,7 @@ class Commit:
 
     def __init__(self, reading: Reading, repository: Path, commit: str) -> None:
         self.reading, self.repository, self.commit = reading, repository, commit
+        self.placed = NOTHING
         self._folders: dict[str, dict[str, Entry]] = {}
 
     def names(self, path: str) -> tuple[list[tuple[str, bool]], bool]:

@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from studio.kernel.text import clean, cut
 from workspaces.colours.paint import Block, painted
+from workspaces.files.placed import TO_OWNERS, WITHHELD
 from workspaces.files.source import Source
 from workspaces.vcs.base import readable
 from workspaces.vcs.reading import Entry
@@ -30,7 +31,7 @@ IMAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a page says of one path. `kind`: text, image, binary, large, or the entry's own when it is no file.
+    """What a page says of one path. `kind`: text, image, binary, large, withheld, or the entry's own when it is no file.
 
     `lines` are of a text, as HTML; `cut` says that the last ones, or the ends of long ones, are left out.
     """
@@ -45,40 +46,45 @@ class Shown:
 
 def shown(source: Source, path: str) -> Shown:
     """What there is at `path`, prepared for a page. Raises NotFound."""
-    entry, raw = _read(source, path)
-    if raw is None:
-        return Shown(entry, entry.kind)
-    kind = _kind(entry, raw)
-    if kind != "text":
-        return Shown(entry, kind)
+    entry, raw, kind, said = _looked_at(source, path)
+    if raw is None or kind != "text":
+        return Shown(entry, kind, notes=said)
     lines, short, notes = _lines(raw)
     (one,) = painted([Block(readable(entry.name), new=lines)], limit=COLOURED_BYTES)
-    return Shown(entry, kind, one.new, short, one.language, notes)
+    return Shown(entry, kind, one.new, short, one.language, said + notes)
 
 
 def plain_text(source: Source, path: str) -> tuple[Shown, str]:
     """What there is at `path` for a program, and its text: cleaned, without colours. Raises NotFound."""
-    entry, raw = _read(source, path)
-    kind = entry.kind if raw is None else _kind(entry, raw)
+    entry, raw, kind, said = _looked_at(source, path)
     if raw is None or kind != "text":
-        return Shown(entry, kind), ""
+        return Shown(entry, kind, notes=said), ""
     lines, short, notes = _lines(raw)
-    return Shown(entry, kind, cut=short, notes=notes), "\n".join(lines)
+    return Shown(entry, kind, cut=short, notes=said + notes), "\n".join(lines)
 
 
-def _read(source: Source, path: str) -> tuple[Entry, bytes | None]:
-    """The entry and what its file begins with; None for anything but a plain file."""
+def _looked_at(source: Source, path: str) -> tuple[Entry, bytes | None, str, list[str]]:
+    """The entry, what its file begins with, its kind, and what to say of one that the project's setup placed there."""
     entry = source.entry(path)
+    if entry.kind == "file" and source.placed.withholds(path):
+        return entry, None, "withheld", [WITHHELD]
+    raw = _read(source, entry)
+    said = [TO_OWNERS] if raw is not None and path in source.placed else []
+    return entry, raw, entry.kind if raw is None else _kind(entry, raw), said
+
+
+def _read(source: Source, entry: Entry) -> bytes | None:
+    """What a file begins with; None for anything but a plain file."""
     if entry.kind != "file":
-        return entry, None
+        return None
     large = (entry.size or 0) > VIEW_BYTES
     raw = bytearray()
-    with source.content(path) as pieces:
+    with source.content(entry.path) as pieces:
         for piece in pieces:
             raw += piece
             if large or len(raw) > VIEW_BYTES:
                 break
-    return entry, bytes(raw)
+    return bytes(raw)
 
 
 def _kind(entry: Entry, raw: bytes) -> str:

@@ -70,7 +70,7 @@ def guarded(response: HttpResponseBase) -> HttpResponseBase:
 
 
 def raw_file(request: HttpRequest, source: Source, path: str) -> HttpResponseBase:
-    """The file at `path` as it is. Raises NotFound."""
+    """The file at `path` as it is. Raises NotFound, and Forbidden for one that is kept from the reader."""
     with ExitStack() as stack:
         pieces = stack.enter_context(source.content(path))
         return attachment(request, pieces, stack.pop_all(), path.rpartition("/")[2], "application/octet-stream")

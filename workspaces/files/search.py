@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.kernel.errors import Invalid, Upstream
 from studio.kernel.text import clean, cut
 from workspaces.files.commit import Commit
 from workspaces.files.paths import is_hidden
+from workspaces.files.placed import Placed
 from workspaces.files.source import Source, source_of
 from workspaces.models import Workspace
 from workspaces.process import piped
 from workspaces.services.checkouts import checkout_path
 from workspaces.vcs import reading_of
 from workspaces.vcs.reading import Hit
+
+if TYPE_CHECKING:
+    from workspaces.files.placed import Person
 
 NAMES = 200  # files found by name that are listed
 HITS = 300  # lines that are listed
@@ -80,18 +84,18 @@ def find_names(workspace: Workspace, words: str) -> Found:
     return Found(files, f"Only the first {NAMES} of {len(found)} files are listed." if len(found) > NAMES else "")
 
 
-def find_lines(workspace: Workspace, words: str, *, regex: bool = False) -> Found:
+def find_lines(workspace: Workspace, words: str, *, regex: bool = False, reader: Person | None = None) -> Found:
     """The lines that have `words`, exactly or as a regular expression; capital letters count when there are some in it.
 
-    Binary files, those above two megabytes and what the repository ignores are passed over. Raises Invalid for a pattern
-    that cannot be looked for.
+    Binary files, those above two megabytes, what the repository ignores and what is kept from `reader` are passed over.
+    Raises Invalid for a pattern that cannot be looked for.
     """
     wanted = _checked(words)
-    source = source_of(workspace)
+    source = source_of(workspace, reader)
     found = Found()
     with _hits(workspace, source, wanted, regex) as hits:
         try:
-            _collect(hits, found)
+            _collect(hits, found, source.placed)
         except Upstream as error:
             if not error.transient:
                 said = error.message if regex else "The search failed."
@@ -124,12 +128,12 @@ def _hits(workspace: Workspace, source: Source, words: str, regex: bool) -> Abst
     return reading_of(workspace.project.vcs).grep(place, commit, words, regex=regex, seconds=SECONDS)
 
 
-def _collect(hits: Iterator[Hit], found: Found) -> None:
+def _collect(hits: Iterator[Hit], found: Found, placed: Placed) -> None:
     """Fill `found` file by file until there is enough of it."""
     by_path: dict[str, FoundFile] = {}
     count = 0
     for hit in hits:
-        if any(is_hidden(part) for part in hit.path.split("/")):
+        if any(is_hidden(part) for part in hit.path.split("/")) or placed.withholds(hit.path):
             continue
         if count == HITS:
             found.stopped = f"Only the first {HITS} lines are listed."

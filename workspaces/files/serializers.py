@@ -14,7 +14,7 @@ from workspaces.vcs.base import readable
 from workspaces.vcs.reading import Entry
 
 ENTRY_KINDS = ("folder", "file", "link", "submodule", "special")
-FILE_KINDS = ("text", "image", "binary", "large", *ENTRY_KINDS)
+FILE_KINDS = ("text", "image", "binary", "large", "withheld", *ENTRY_KINDS)
 PATH_HELP = "Relative to the root of the checkout. Bytes that are no UTF-8 are percent-encoded: `ref` of an entry is ready for use."
 LARGEST_OFFSET = 10_000_000
 
@@ -92,7 +92,8 @@ class FileSerializer(serializers.Serializer[Any]):
 
     entry = EntrySerializer()
     kind = serializers.ChoiceField(
-        choices=FILE_KINDS, help_text="Only a text has a text; `large` is one of more than two megabytes."
+        choices=FILE_KINDS,
+        help_text="Only a text has a text; `large` is one of more than two megabytes, `withheld` one that only owners may read.",
     )
     text = serializers.CharField(allow_blank=True, help_text="Without control codes, each line ended by a line feed.")
     cut = serializers.BooleanField(help_text="Some of the text is left out.")

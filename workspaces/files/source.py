@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from studio.kernel.errors import NotFound
 from workspaces.files.checkout import Checkout
 from workspaces.files.commit import Commit
+from workspaces.files.placed import Placed, placed_in
 from workspaces.models import Workspace, WorkspaceState
 from workspaces.services.checkouts import merged_range, opened
 from workspaces.vcs import reading_of
 from workspaces.vcs.reading import Entry, Reading
 
+if TYPE_CHECKING:
+    from workspaces.files.placed import Person
+
 
 class Source(Protocol):
     """Files that can be read. Paths are relative to the root and keep any bytes; "" is the root.
 
-    Raises NotFound for what is not there, for a path that a link leads through, and for the store of a version control system.
+    Raises NotFound for what is not there, for a path that a link leads through, and for the store of a version control system;
+    and Forbidden for the content of what was placed there and is kept from the reader.
     """
 
     live: bool  # it is the checkout as it is now
+    placed: Placed  # what the project's setup placed there
 
     def names(self, path: str) -> tuple[list[tuple[str, bool]], bool]:
         """(name, whether it is a folder) of what stands in a folder, and whether names were left out."""
@@ -41,11 +47,14 @@ class Source(Protocol):
         ...
 
 
-def source_of(workspace: Workspace) -> Source:
-    """The files of the workspace. Raises NotFound when there are none, Upstream when its checkout is gone."""
+def source_of(workspace: Workspace, reader: Person | None = None) -> Source:
+    """The files of the workspace, for `reader`. Raises NotFound when there are none, Upstream when its checkout is gone.
+
+    Without a reader nothing is read of what the project's setup placed there.
+    """
     if workspace.state == WorkspaceState.READY:
         with opened(workspace) as (_, path):
-            return Checkout(path)
+            return Checkout(path, placed_in(workspace, reader))
     reading, repository = reading_of(workspace.project.vcs), Path(workspace.project.path)
     return Commit(reading, repository, last_commit(workspace, reading, repository))
 

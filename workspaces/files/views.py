@@ -28,7 +28,7 @@ def files(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
     workspace = workspace_visible_to(request.user, workspace_id)
     context = {"workspace": workspace, "project": workspace.project, "page": not is_fragment(request)}
     try:
-        source = source_of(workspace)
+        source = source_of(workspace, request.user)
         context |= {"live": source.live, "root": quoted(str(checkout_path(workspace))) if source.live else ""}
         context |= _side(request, workspace, source) | _file(request, source)
     except StudioError as error:
@@ -70,7 +70,7 @@ def view(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
         return _to_page(request, workspace)
     context: dict[str, Any] = {"workspace": workspace}
     try:
-        context |= _file(request, source_of(workspace))
+        context |= _file(request, source_of(workspace, request.user))
     except StudioError as error:
         context["file_trouble"] = error.message
     return render(request, "workspaces/files/_file.html", context)
@@ -79,13 +79,15 @@ def view(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
 @require_GET
 def raw(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponseBase:
     """One file as it is, to be saved."""
-    return downloads.raw_file(request, source_of(workspace_visible_to(request.user, workspace_id)), path_of(request))
+    workspace = workspace_visible_to(request.user, workspace_id)
+    return downloads.raw_file(request, source_of(workspace, request.user), path_of(request))
 
 
 @require_GET
 def image(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponseBase:
     """A small image, to be shown in the page."""
-    return downloads.image(source_of(workspace_visible_to(request.user, workspace_id)), path_of(request))
+    workspace = workspace_visible_to(request.user, workspace_id)
+    return downloads.image(source_of(workspace, request.user), path_of(request))
 
 
 @require_GET
@@ -122,10 +124,11 @@ def _opened(source: Source, path: str) -> tree.Branch:
 def _found(request: HttpRequest, workspace: Workspace, words: str, where: str) -> dict[str, Any]:
     regex = request.GET.get("regex") == "1"
     try:
-        found = find_lines(workspace, words, regex=regex) if where == "lines" else find_names(workspace, words)
+        if where == "lines":
+            return {"found": find_lines(workspace, words, regex=regex, reader=request.user)}
+        return {"found": find_names(workspace, words)}
     except StudioError as error:
         return {"found": Found(), "side_trouble": error.message}
-    return {"found": found}
 
 
 def _file(request: HttpRequest, source: Source) -> dict[str, Any]:
