@@ -80,6 +80,7 @@ class Mark:
     text: str
     title: str = ""
     since: int | None = None
+    whole: str = ""  # what is read aloud instead of a text that was shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,8 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
     if task.run_state == RunState.RUNNING:
         return _at_work(task, run)
     if task.reverted_commit:
-        return Mark("grey", "refresh", "Merged, then taken back")
+        whole = f"Merged, then taken back as {task.reverted_commit[:10]}"
+        return Mark("grey", "refresh", "Taken back", title=whole, whole=whole)
     if task.completed_how == CompletionWay.NONE:
         return Mark("grey", "info", "Not merged")
     return None
