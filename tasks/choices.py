@@ -203,6 +203,15 @@ ERRORS: dict[str, ErrorText] = {
     ),
     "revert_refused": ErrorText("The merge was not taken back.", "Read the reason, then press Revert again."),
     "merge_refused": ErrorText("The merge was refused and nothing was moved.", "Read the reason, then complete again."),
+    "merge_marked": ErrorText(
+        "The merge was refused and nothing was moved.",
+        "Request changes, or take the lines out in the task's checkout, then merge again. If they are meant to stand there, tick "
+        "that at the merge's preview (in the API: `markers_meant`).",
+    ),
+    "restore_failed": ErrorText(
+        "The checkout could not be put back to what it was before the conflict.",
+        "Read the reason; what the checkout holds is kept. Then merge it, or request changes.",
+    ),
     "pull_request_failed": ErrorText(
         "The pull request could not be opened or brought up to date. The change is kept.",
         "Read the reason; “Check the connection” in the project's forge settings says what is missing. Then complete again.",

@@ -15,6 +15,7 @@ from studio.kernel.api_input import checked_query
 from studio.kernel.errors import NotFound
 from tasks import selectors
 from tasks.api import REF
+from tasks.models import Task
 from workspaces.models import Workspace
 from workspaces.services import conflicted_files, instructions, preview_merge
 from workspaces.services.merges.request import WAYS
@@ -65,6 +66,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     deletions = serializers.IntegerField()
     conflicts = serializers.ListField(child=serializers.CharField(), help_text="Files in conflict.")
     refusal = serializers.CharField(allow_blank=True)
+    marked = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Files to which it would add lines of an unresolved conflict: refused, unless `markers_meant` names them.",
+    )
     checkouts = TargetCheckoutSerializer(many=True)
     rules = serializers.ListField(child=serializers.CharField(), help_text="The repository's hooks and signatures.")
 
@@ -93,7 +98,9 @@ class ConflictsSerializer(serializers.Serializer[Any]):
 
     files = ConflictedSerializer(many=True)
     file = SidesSerializer(allow_null=True, help_text="The file that was asked for by name, if it is in conflict.")
-    commands = serializers.CharField(help_text="What to run in the workspace; then complete again.")
+    commands = serializers.CharField(
+        help_text="What to run in the workspace; then complete again."
+    )
 
 
 class TaskMerge(APIView):
@@ -104,7 +111,7 @@ class TaskMerge(APIView):
     @extend_schema(operation_id="tasks_merge_preview", parameters=[REF, MergeQuery], responses=PreviewSerializer)
     def get(self, request: Request, ref: str) -> Response:
         """Read what merging a task's change would do, before it is completed. Nothing is moved."""
-        workspace, query = _workspace(request, ref), checked_query(MergeQuery, request)
+        workspace, query = _workspace(_task(request, ref)), checked_query(MergeQuery, request)
         return Response(PreviewSerializer(preview_merge(workspace, **query)).data)
 
 
@@ -116,7 +123,8 @@ class TaskConflicts(APIView):
     @extend_schema(operation_id="tasks_conflicts", parameters=[REF, ConflictQuery], responses=ConflictsSerializer)
     def get(self, request: Request, ref: str) -> Response:
         """List the files in which a merge of the task would conflict now; with `file` that one, with its three sides."""
-        workspace, query = _workspace(request, ref), checked_query(ConflictQuery, request)
+        task, query = _task(request, ref), checked_query(ConflictQuery, request)
+        workspace = _workspace(task)
         target = query["target"] or workspace.base_branch
         found = conflicted_files(workspace, target=target, how=query["how"], file=query["file"])
         one = found[0] if query["file"] and found else None
@@ -124,8 +132,11 @@ class TaskConflicts(APIView):
         return Response(ConflictsSerializer(answer).data)
 
 
-def _workspace(request: Request, ref: str) -> Workspace:
-    task = selectors.by_ref(request.user, ref)
+def _task(request: Request, ref: str) -> Task:
+    return selectors.by_ref(request.user, ref)
+
+
+def _workspace(task: Task) -> Workspace:
     if task.workspace is None:
         raise NotFound(f"{task.key} has no workspace yet, so there is nothing to merge.", code="no_workspace")
     return task.workspace

@@ -10,6 +10,7 @@ from studio.kernel.api_input import StrictSerializer
 from tasks.actions import possible_for
 from tasks.choices import ERRORS, CompletionWay, Needs, RunState, Status, Verdict
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
+from workspaces.services.merges.request import MARKED_LIMIT, NAME_LIMIT
 
 ORDERINGS = ("created_at", "updated_at", "priority", "position", "number", "title")
 
@@ -237,4 +238,11 @@ class ActionSerializer(StrictSerializer[Any]):
     )
     draft = serializers.BooleanField(
         required=False, allow_null=True, default=None, help_text="With complete by pull_request: whether it is a draft."
+    )
+    markers_meant = serializers.ListField(
+        child=serializers.CharField(max_length=NAME_LIMIT, trim_whitespace=False),
+        required=False,
+        max_length=MARKED_LIMIT,
+        help_text="With complete by a merge: the files, as `marked` of the merge's preview names them, in which lines of a "
+        "conflict are meant to stand.",
     )

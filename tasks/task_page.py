@@ -274,6 +274,9 @@ def _waiting(detail: TaskDetail) -> Now:
         return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
     if task.needs == Needs.PULL_REQUEST:
         return Now("proposed", "accent", "merge", "The pull request is open", task.reason)
+    if task.status == Status.REVIEW and detail.error is not None and task.reason.startswith(detail.error.sentence):
+        said = task.reason.removeprefix(detail.error.sentence).strip()
+        return Now("review", "amber", "alert", detail.error.sentence.rstrip("."), said, detail.error.next_step)
     if task.status == Status.REVIEW:
         return Now("review", "amber", "hand", "The change is ready for you", task.reason or _reviewed(detail))
     return Now("idle", "grey", "pause", "Nothing happens at the moment", task.reason)

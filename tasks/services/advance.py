@@ -269,5 +269,5 @@ def _refusal(attempt: MergeAttempt) -> Card:
         files = ", ".join(attempt.conflicts)
         reason = f"{ERRORS['merge_conflict'].sentence} Files: {files}"
         return Card(RunState.WAITING, Needs.CONFLICT, reason, "merge_conflict")
-    reason = f"{ERRORS['merge_refused'].sentence} {attempt.error}".strip()
-    return Card(RunState.WAITING, Needs.REVIEW, reason, "merge_refused")
+    code = attempt.error_code if attempt.error_code in ERRORS else "merge_refused"
+    return Card(RunState.WAITING, Needs.REVIEW, f"{ERRORS[code].sentence} {attempt.error}".strip(), code)

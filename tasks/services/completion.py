@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from studio.kernel.text import cut
 from tasks.actions import possible_for
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
-from tasks.services.moves import Card, account, move, record, show
+from tasks.services.moves import REASON_LIMIT, Card, account, move, record, show
 from tasks.services.proposal import made_body, made_title
 from workspaces.models import Workspace
 from workspaces.services import release_workspace, request_merge, request_pull_request, withdraw_pull_request
@@ -39,6 +40,7 @@ def request(
     how: str = "",
     target: str = "",
     message: str = "",
+    meant: Sequence[str] = (),
     actor: Actor = None,
     reason: str = "",
     wording: Wording = Wording(),
@@ -46,7 +48,8 @@ def request(
     """Complete a locked task that is in review: at once without a merge, else when the merge has settled, or when the
     forge says that its pull request was merged.
 
-    `target` (else the branch that the task came from) has been looked at; see `check_target`. Raises Invalid for an unknown
+    `target` (else the branch that the task came from) has been looked at; see `check_target`. In the files `meant` lines of a
+    conflict are meant to stand. Raises Invalid for an unknown
     way and Conflict when there is nothing to merge or a merge is already on its way.
     """
     way = how or CompletionWay.MERGE
@@ -67,12 +70,14 @@ def request(
             how=way,
             target=target,
             message=message or default_message(task),
+            meant=meant,
             actor=account(actor),
         )
     except Conflict as error:
         error.allowed = possible_for(task)
         raise
-    record(task, "complete", actor=actor, reason=reason or f"Asked for: {way}.")
+    said = f" Lines of a conflict are meant in {', '.join(attempt.meant)}." if attempt.meant else ""
+    record(task, "complete", actor=actor, reason=cut(f"{reason or f'Asked for: {way}.'}{said}", REASON_LIMIT))
     show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))
 
 

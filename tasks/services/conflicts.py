@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from studio.kernel.errors import Conflict
 from tasks import selectors
 from tasks.actions import possible_for
-from tasks.choices import Needs, Phase, RunState, Status
+from tasks.choices import ERRORS, Needs, Phase, RunState, Status
 from tasks.models import Task
 from tasks.services.moves import QUEUED, Card, account, move, record, show
 from tasks.services.runs import open_run
@@ -54,5 +54,5 @@ def conclude_abort(task: Task, attempt: MergeAttempt) -> None:
         text = "The merge was given up, and the checkout is as it was before. What was done meanwhile is kept by git."
         show(task, Card(RunState.WAITING, Needs.REVIEW, text))
         return
-    text = f"The checkout could not be put back: {attempt.error}"
-    show(task, Card(RunState.WAITING, Needs.REVIEW, text, "workspace_failed"))
+    text = f"{ERRORS['restore_failed'].sentence} {attempt.error}"
+    show(task, Card(RunState.WAITING, Needs.REVIEW, text, "restore_failed"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class Request:
     plan: str
     target: str
     message: str
+    meant: Sequence[str]
     wording: completion.Wording
 
 
@@ -73,6 +74,7 @@ def act(
     title: str = "",
     body: str = "",
     draft: bool | None = None,
+    markers_meant: Sequence[str] = (),
 ) -> Task:
     """Do `action` with a task (given as row, id or key) for `actor`; None is the studio itself. The task as it is then.
 
@@ -89,6 +91,7 @@ def act(
         plan=_bounded("plan", plan, PLAN_LIMIT),
         target=target.strip(),
         message=_bounded("message", message, MESSAGE_LIMIT),
+        meant=markers_meant,
         wording=completion.Wording(_bounded("title", title, TITLE_LIMIT), _bounded("body", body, BODY_LIMIT), draft),
     )
     found = selectors.by_ref(actor, task_ref)
@@ -176,6 +179,7 @@ def _complete(task: Task, request: Request) -> None:
         how=request.how,
         target=request.target,
         message=request.message,
+        meant=request.meant,
         actor=request.actor,
         reason=request.reason,
         wording=request.wording,

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from studio.kernel.errors import Conflict, NotFound, StudioError
 from tasks import selectors
+from tasks.choices import CompletionWay
 from tasks.models import Task
 from workspaces.models import Workspace
 from workspaces.services import conflicted_files, preview_merge
-from workspaces.services.merges.request import WAYS
+from workspaces.services.merges.preview import Preview
+from workspaces.services.merges.request import MARKED_LIMIT
+from workspaces.services.merges.request import WAYS as POSSIBLE
 
+# The ways to finish: value, name, and what it does in plain words. {branch} is the target, where one has been chosen.
+WAYS = (
+    (CompletionWay.MERGE, "Merge", "Keeps every commit and adds a merge commit to {branch}."),
+    (CompletionWay.SQUASH, "Squash", "Puts the whole change into one new commit on {branch}."),
+    (CompletionWay.REBASE, "Rebase", "Replays the commits on top of {branch}, without a merge commit."),
+    (CompletionWay.NONE, "Don't merge", "Finishes the task and moves no branch. What was changed is kept as a patch."),
+)
 SIDES = (
     ("target", "On {target}"),
     ("source", "This task"),
@@ -31,10 +42,31 @@ def merge_preview(request: HttpRequest, ref: str) -> HttpResponse:
     context: dict[str, Any] = {"task": task}
     try:
         target = request.GET.get("target", "")
-        context["preview"] = preview_merge(workspace, target=target, how=how if how in WAYS else "merge")
+        found = preview_merge(workspace, target=target, how=how if how in POSSIBLE else "merge")
+        context |= {"preview": found, **_said(found, meant_of(request.GET))}
     except StudioError as error:
         context["trouble"] = error.message
     return render(request, "tasks/_merge_preview.html", context)
+
+
+def meant_of(form: QueryDict) -> list[str]:
+    """The files of which the form says that lines of a conflict are meant in them: all that it named, as JSON, or none."""
+    try:
+        found = json.loads(form.get("markers_meant", "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [file for file in found if isinstance(file, str)] if isinstance(found, list) else []
+
+
+def _said(preview: Preview, meant: list[str]) -> dict[str, Any]:
+    """What stands around a preview: what the way does, and whether the merge goes through with what the person says."""
+    is_meant = bool(preview.marked) and set(preview.marked) <= set(meant)
+    return {
+        "words": next(words for way, _, words in WAYS if way == preview.how).format(branch=preview.target),
+        "goes": not preview.nothing and (preview.possible or (preview.markers_alone and is_meant)),
+        "is_meant": is_meant,
+        "marked": json.dumps(preview.marked) if len(preview.marked) <= MARKED_LIMIT else "",
+    }
 
 
 @require_GET

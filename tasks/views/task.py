@@ -19,14 +19,14 @@ from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.markdown import render as markdown
 from studio.kernel.pages import is_fragment, say, status_of
 from tasks import selectors, task_page
-from tasks.choices import CompletionWay, Status
+from tasks.choices import Status
 from tasks.models import Plan, Task
 from tasks.services.board import edit_task
 from tasks.services.completion import default_message
 from tasks.services.lifecycle import act, allowed_actions
 from tasks.services.pull_requests import pull_request_of
 from tasks.task_page import TaskPage
-from tasks.views import pull_request
+from tasks.views import merge, pull_request
 from tasks.views.board import PRIORITIES, cards_response
 from tasks.views.start import checkout_context
 from workspaces.commands.selectors import active_in
@@ -36,17 +36,6 @@ from workspaces.selectors import role_in
 from workspaces.services import instructions
 from workspaces.setup.views import strip_of
 
-# The ways to finish, in plain words. {branch} is the target.
-WAYS = (
-    (CompletionWay.MERGE, "Merge", "Keeps every commit and adds a merge commit to {branch}."),
-    (CompletionWay.SQUASH, "Squash", "Puts the whole change into one new commit on {branch}."),
-    (CompletionWay.REBASE, "Rebase", "Replays the commits on top of {branch}, without a merge commit."),
-    (
-        CompletionWay.NONE,
-        "Don't merge",
-        "Finishes the task and leaves {branch} alone. What was changed is kept as a patch.",
-    ),
-)
 SAID = {
     "start": "Started.",
     "approve_plan": "Plan approved. An agent makes the change now.",
@@ -90,6 +79,7 @@ def task_act(request: HttpRequest, ref: str, action: str) -> HttpResponse:
             plan=posted.get("plan", ""),
             target=posted.get("target", ""),
             message=posted.get("message", ""),
+            markers_meant=merge.meant_of(posted),
             title=posted.get("title", ""),
             body=posted.get("body", ""),
             draft=posted.get("draft") == "1" if "title" in posted else None,
@@ -178,7 +168,7 @@ def _page(
         "fragment": is_fragment(request),
         # In a fragment the strip looks after itself.
         "strip": strip_of(request, page.task.workspace) if page.task.workspace and not is_fragment(request) else None,
-        "ways": [(way, name, words.format(branch=page.task.project.default_branch)) for way, name, words in WAYS],
+        "ways": merge.WAYS,
         "priorities": _priorities(page.task),
         **_merge_context(page),
         "wrong": wrong or {},
@@ -195,10 +185,12 @@ def _page(
 
 def _merge_context(page: TaskPage) -> dict[str, Any]:
     """What the forms about the merge begin with."""
-    task, merge = page.task, page.detail.merge
-    if task.status != Status.REVIEW or task.workspace is None:
+    task, last = page.task, page.detail.merge
+    if task.workspace is None:
         return {}
-    target = merge.target_branch if merge is not None else task.workspace.base_branch
+    if task.status != Status.REVIEW:
+        return {}
+    target = last.target_branch if last is not None else task.workspace.base_branch
     return {"message": default_message(task), "commands": instructions(task.workspace, target)}
 
 

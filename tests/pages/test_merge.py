@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from studio import outbox
 from tasks.choices import Needs, Status
+from tasks.services.advance import advance_merge
 from tests import factories
 from tests.pages.conftest import body
 from tests.repositories import git
 from workspaces.models import MergeAttempt, MergeState
-from workspaces.services import commit_left, ensure_workspace
+from workspaces.services import commit_left, ensure_workspace, run_merge
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +70,76 @@ def test_preview__names_a_dirty_checkout_and_its_files(as_owner, task, folder):
     assert (folder / "app.py").read_text() == "unsaved\n"
 
 
+def test_preview__what_is_said_follows_the_target_and_what_is_true(as_owner, task, folder):
+    git(folder, "branch", "release")
+    page = preview(as_owner, task, how="squash", target="release")
+    assert "Puts the whole change into one new commit on release." in page
+    assert "main" not in page.replace('value="main"', "").replace(">main<", "")
+    (folder / "app.py").write_text("theirs\n")
+    git(folder, "commit", "-qam", "Theirs")
+    page = preview(as_owner, task)
+    assert "It would conflict with main" in page
+    assert "clean: it stays as it is." in page
+    assert "brought along" not in page
+
+
+CLASH = "<<<<<<< one\n1\n=======\n2\n>>>>>>> two\n"
+
+
+@pytest.fixture
+def marked(task):
+    """The names of two files of the task in which lines of a conflict stand, odd ones."""
+    names = ['a "<b>.txt', "docs.md"]
+    for name in names:
+        (Path(task.workspace.path) / name).write_text(CLASH)
+    commit_left(task.workspace, message="Marks", author_name="agent")
+    return names
+
+
+def test_markers__are_named_and_can_be_meant(as_owner, task, marked):
+    page = preview(as_owner, task)
+    assert "are left in 2 files: it would be refused." in page
+    assert "a &quot;&lt;b&gt;.txt" in page
+    assert "clean: it stays as it is." in page
+    value = html.unescape(re.search(r'name="markers_meant" value="([^"]+)">', page)[1])
+    assert json.loads(value) == marked
+    page = preview(as_owner, task, markers_meant=value)
+    assert re.search(r'name="markers_meant" value="[^"]+" checked>', page)
+    assert "are merged as they stand" in page
+    assert "it is brought along" in page
+    for odd in ('["docs.md"]', "{}", "[1]", "nonsense", "[" * 100_000):
+        assert "it would be refused" in preview(as_owner, task, markers_meant=odd)
+    as_owner.post(f"/tasks/{task.key}/act/complete/", {"how": "merge", "markers_meant": value})
+    assert MergeAttempt.objects.get().meant == marked
+
+
+def test_markers__by_the_api(as_owner, task, marked, folder):
+    found = as_owner.get(f"/api/v1/tasks/{task.key}/merge").json()
+    assert (found["marked"], found["possible"]) == (marked, False)
+    act = f"/api/v1/tasks/{task.key}/complete"
+    for wrong in ("docs.md", [["docs.md"]], ["x" * 1_001], ["x"] * 1_001):
+        refused = as_owner.post(act, {"markers_meant": wrong}, content_type="application/json")
+        assert refused.status_code == 400, refused.content
+    settle(as_owner.post(act, {}, content_type="application/json"))
+    said = as_owner.get(f"/api/v1/tasks/{task.key}").json()
+    assert (said["status"], said["error_code"]) == ("review", "merge_marked")
+    assert "docs.md" in said["reason"]
+    assert "markers_meant" in said["next_step"]
+    settle(as_owner.post(act, {"markers_meant": marked}, content_type="application/json"))
+    assert as_owner.get(f"/api/v1/tasks/{task.key}").json()["status"] == "done"
+    assert (folder / "docs.md").read_text() == CLASH
+    history = as_owner.get(f"/api/v1/tasks/{task.key}/history").json()["results"]
+    assert any("meant in a" in row["reason"] for row in history)
+
+
+def settle(answer):
+    """The merge that was asked for is carried out, and the task hears of it."""
+    assert answer.status_code == 200, answer.content
+    attempt = MergeAttempt.objects.order_by("-created_at").first()
+    run_merge(attempt.pk)
+    advance_merge(attempt.pk)
+
+
 def test_conflicts__each_file_with_its_sides(as_owner, task, conflict):
     assert "It would conflict with main" in preview(as_owner, task)
     listed = body(as_owner.get(f"/tasks/{task.key}/conflicts/"))
@@ -103,6 +177,9 @@ def test_done__says_that_it_was_taken_back(as_owner, project):
     assert "/act/revert/" in body(as_owner.get(f"/tasks/{task.key}/"))
     task.reverted_commit = "fedcba98765"
     task.save()
+    card = re.search(r'id="card-DEMO-1".*?</li>', body(as_owner.get("/projects/DEMO/board/")))[0]
+    assert '<span aria-hidden="true">Taken back</span>' in card
+    assert card.count("Merged, then taken back as fedcba9876") == 2  # to be read aloud, and under the pointer
     page = body(as_owner.get(f"/tasks/{task.key}/"))
     assert "taken back as fedcba9876" in page
     assert "/act/revert/" not in page

@@ -182,6 +182,21 @@ def test_a_conflict_names_the_files_and_offers_both_ways_out(as_owner, project):
     assert "Try to merge again" in page
 
 
+@pytest.mark.parametrize(
+    "code", ["merge_refused", "merge_marked", "pull_request_failed", "pull_request_closed", "restore_failed"]
+)
+def test_what_was_refused_stands_over_the_review(as_owner, project, code):
+    known = ERRORS[code]
+    task = factories.make_task(
+        project, status=Status.REVIEW, error_code=code, reason=f"{known.sentence} Because of this."
+    )
+    page = body(as_owner.get(url(task)))
+    assert f"<h2>{known.sentence.removesuffix('.')}</h2>" in page
+    assert '<p class="break">Because of this.</p>' in page
+    assert "The change is ready for you" not in page
+    assert "/act/complete/" in page
+
+
 def test_done_says_where_it_went(as_owner, project):
     merged = factories.make_task(project, status=Status.DONE, completed_how="squash", completed_commit="abcdef0123456")
     assert "Merged into main as abcdef0123" in body(as_owner.get(url(merged)))
@@ -191,7 +206,7 @@ def test_done_says_where_it_went(as_owner, project):
 
 def test_the_ways_to_merge_are_said_in_plain_words(as_owner, project):
     page = body(as_owner.get(url(factories.make_task(project, status=Status.REVIEW))))
-    assert "Puts the whole change into one new commit on main." in page
+    assert "Finishes the task and moves no branch." in page
     assert page.count('name="how"') == 4
 
 

@@ -297,7 +297,7 @@ def test_request__refusals(workspace):
     assert MergeAttempt.objects.count() == 1
     request_removal(workspace)
     workspace.refresh_from_db()
-    with pytest.raises(Conflict, match="removing"):
+    with pytest.raises(Conflict, match="is being removed"):
         request_merge(workspace=workspace, how="merge", message="m")
 
 

@@ -105,6 +105,50 @@ def test_target__another_branch_with_a_message_of_its_own(workspace, repository)
         request_merge(workspace=workspace, how="merge", message="x" * 20_001)
 
 
+CLASH = "<<<<<<< one\n1\n=======\n2\n>>>>>>> two\n"
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
+def test_markers__of_kept_work_or_an_agent_are_refused_and_said_before(workspace, repository, how):
+    work(workspace, {"a.txt": CLASH, "b.md": f"Like this:\n\n{CLASH}", "plain.txt": "=======\n"})
+    before = git(repository, "rev-parse", "trunk")
+    found = preview_merge(workspace, how=how)
+    assert (found.marked, found.possible, found.files) == (["a.txt", "b.md"], False, 3)
+    refused = merge(workspace, how=how)
+    assert (refused.state, refused.error_code) == ("refused", "merge_marked")
+    assert refused.error == "Lines of an unresolved conflict are left in a.txt, b.md."
+    half = merge(workspace, how=how, meant=["b.md", "c.md"])
+    assert (half.state, half.error) == ("refused", "Lines of an unresolved conflict are left in a.txt.")
+    assert git(repository, "rev-parse", "trunk") == before
+    work(workspace, {"a.txt": "1 and 2\n"})
+    assert preview_merge(workspace, how=how).marked == ["b.md"]
+    assert merge(workspace, how=how, meant=["b.md"]).state == "merged"
+    assert CLASH in (repository / "b.md").read_text()
+
+
+def test_markers__that_the_target_has_already_are_its_own(workspace, repository, commit):
+    (repository / "docs.md").write_text(f"Like this:\n\n{CLASH}")
+    commit(repository)
+    bring_up_to_date(workspace, "trunk")
+    work(workspace, {"docs.md": f"Like that:\n\n{CLASH}", "new.txt": "new\n"})
+    assert preview_merge(workspace).marked == []
+    assert merge(workspace).state == "merged"
+
+
+def test_markers__the_preview_knows_what_is_not_committed_yet(workspace):
+    path = Path(workspace.path)
+    work(workspace, {"a.txt": CLASH})
+    (path / "a.txt").write_text("resolved\n")
+    assert preview_merge(workspace).possible
+    (path / "late.txt").write_text(CLASH)
+    assert preview_merge(workspace).marked == ["late.txt"]
+
+
+def test_markers__many_files_are_counted(workspace):
+    work(workspace, {f"{number:02}.txt": CLASH for number in range(25)})
+    assert merge(workspace).error.endswith(", 18.txt, 19.txt and 5 more.")
+
+
 @pytest.fixture
 def conflict(workspace, repository, commit):
     """A merge that conflicts in app.py."""

@@ -45,6 +45,9 @@ class MergeAttempt(Claimable):
     target_before = models.CharField(max_length=64, blank=True)
     result_commit = models.CharField(max_length=64, blank=True)
     conflicts = models.JSONField(default=list, blank=True)  # file names
+    meant = models.JSONField(
+        default=list, blank=True, help_text="Files in which lines of a conflict are meant to stand, as who asked says."
+    )
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
     checkout_note = models.TextField(blank=True, help_text="What became of the person's own checkout.")

@@ -5,7 +5,7 @@ File names are text with surrogate escapes inside, so that any byte survives; th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -259,6 +259,14 @@ class Vcs(Protocol):
 
     def changes(self, checkout: Path, base: str, head: str = "", *, only: str = "", patches: bool = True) -> Changes:
         """Everything in the checkout against `base`, or the range up to `head`; `only` one path. The index is not touched."""
+        ...
+
+    def marked_files(self, checkout: Path, base: str, head: str = "", *, known: Container[str] = ()) -> list[str]:
+        """The files to which the checkout, or the range up to `head`, adds lines of a conflict that nobody has resolved.
+
+        A beginning, a middle and an end, as git or jj write them; of the files in `known` (readable names) one line of it is
+        enough. Binary files and those that are too large to be compared are passed over.
+        """
         ...
 
     def status(self, checkout: Path, target: str) -> CheckoutStatus:

@@ -10,6 +10,7 @@ from workspaces.vcs import (
     git_exclude,
     git_inspect,
     git_kept,
+    git_marks,
     git_merge,
     git_push,
     git_repair,
@@ -48,6 +49,7 @@ class GitVcs:
     exclude = staticmethod(git_exclude.exclude)
     file_at = staticmethod(git_exclude.file_at)
     changes = staticmethod(git_changes.changes)
+    marked_files = staticmethod(git_marks.marked_files)
     compute_merge = staticmethod(git_merge.compute_merge)
     message_rules = staticmethod(git_commit.message_rules)
     advance_branch = staticmethod(git_target.advance_branch)

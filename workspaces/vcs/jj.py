@@ -44,6 +44,7 @@ class JjVcs:
     file_at = staticmethod(jj_exclude.file_at)
     status = staticmethod(jj_changes.status)
     changes = staticmethod(jj_changes.changes)
+    marked_files = staticmethod(jj_changes.marked_files)
     nested_repositories = staticmethod(jj_changes.nested_repositories)
     commit_all = staticmethod(jj_commit.commit_all)
     update_checkout = staticmethod(jj_update.update_checkout)

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workspaces.vcs import git_changes
+from workspaces.vcs import git_changes, git_marks
 from workspaces.vcs.base import Changes, CheckoutStatus
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, names
 from workspaces.vcs.git_exclude import drop_staged, pattern, place_of, places_of
@@ -44,6 +44,14 @@ def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patche
         return git_changes.changes(git_store(checkout), base, head, only=only, patches=patches)
     with compared(checkout) as (env, nested):
         return git_changes.compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
+
+
+def marked_files(checkout: Path, base: str, head: str = "", *, known: Container[str] = ()) -> list[str]:
+    """The files to which the checkout, or the range up to `head`, adds a conflict that nobody has resolved, as text."""
+    if head:
+        return git_marks.marked_files(git_store(checkout), base, head, known=known)
+    with compared(checkout) as (env, _):
+        return git_marks.marked(checkout, ["diff-index"], [base], env, known)
 
 
 @contextmanager

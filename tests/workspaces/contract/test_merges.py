@@ -183,3 +183,27 @@ def test_two_merges_after_each_other_both_arrive(world):
     assert world.show(world.target, "1.txt") + world.show(world.target, "2.txt") == "1\n2\n"
     if world.is_jj:
         assert jj(world.repository, "--ignore-working-copy", "log", "-r", "conflicts()", "--no-graph") == ""
+
+
+CLASH = "<<<<<<< one\n1\n=======\n2\n>>>>>>> two\n"
+JJ_CLASH = "<<<<<<< conflict 1 of 1\n%%%%%%% diff from: a\n-1\n+2\n+++++++ b\n3\n>>>>>>> conflict 1 of 1 ends\n"
+
+
+def test_marked__files_to_which_a_change_adds_a_conflict(world, checkout):
+    world.person_commits({"docs/merging.md": f"# Merging\n\n{CLASH}\nThat was it.\n", "theirs.txt": CLASH})
+    checkout = world.checkout("demo-2-abc", "studio/demo-2")
+    base = world.target
+    odd = 'mit Leer\'\n"zeichen".txt'
+    write(checkout, {
+        odd: CLASH, "jj.txt": JJ_CLASH, "app.py": "x\n=======\n", "lib/two.txt": ">>>>>>> two\n",
+        "large.bin": CLASH + "x\n" * 1_100_000, "binary": "\0" + CLASH,
+        "docs/moved.md": f"# Merging, moved\n\n{CLASH}\nThat was it.\n",
+    })  # fmt: skip
+    (checkout / "docs/merging.md").unlink()
+    seen = world.print()
+    assert sorted(world.vcs.marked_files(checkout, base)) == sorted([odd, "jj.txt"])
+    assert "lib/two.txt" in world.vcs.marked_files(checkout, base, known=["lib/two.txt"])
+    head = world.vcs.commit_all(checkout, "studio/demo-2", "Work", AGENT)
+    assert sorted(world.vcs.marked_files(world.repository, base, head)) == sorted([odd, "jj.txt"])
+    assert world.vcs.marked_files(world.repository, head, base) == []
+    assert world.print() == seen

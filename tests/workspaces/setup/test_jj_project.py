@@ -21,10 +21,13 @@ from workspaces.services import (
     commit_left,
     diff_for,
     make_workspace,
+    preview_merge,
     remove_workspace,
+    request_merge,
     request_pull_request,
     request_removal,
     restore_kept,
+    run_merge,
     status_for,
     sync_pull_request,
 )
@@ -118,3 +121,23 @@ def test_pull_request__pushes_the_bookmark_and_opens_it(owner, project, prepared
     assert (row.state, row.error) == ("open", "")
     assert git(remote, "rev-parse", row.head_branch).strip() == row.head_commit
     assert ".env" not in git(remote, "ls-tree", "-r", "--name-only", row.head_branch).split()
+
+
+def test_merge__lines_of_a_conflict_are_refused_unless_they_are_meant(workspace, checkout, store):
+    (checkout / "clash.txt").write_text("<<<<<<< a\n%%%%%%% b\n-1\n+2\n+++++++ c\n3\n>>>>>>> d\n")
+    found = preview_merge(workspace)
+    assert (found.marked, found.possible, found.uncommitted) == (["clash.txt"], False, 1)
+    refused, merged = (
+        request_merge(workspace=workspace, how="merge", message="Merge", meant=meant) and run(workspace)
+        for meant in ([], ["clash.txt"])
+    )
+    assert (refused.state, refused.error_code) == ("refused", "merge_marked")
+    assert merged.state == "merged", merged.error
+    assert "clash.txt" in git(store, "ls-tree", "--name-only", merged.result_commit).split()
+
+
+def run(workspace):
+    attempt = workspace.merges.order_by("-created_at").first()
+    run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    return attempt

@@ -9,7 +9,7 @@ from studio.kernel.text import cut
 from workspaces.locks import held
 from workspaces.models import MergeAttempt, MergeKind, MergeState, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, commit_locked, opened
-from workspaces.services.merges.conflicts import left_markers
+from workspaces.services.merges import markers
 from workspaces.vcs.base import MergeRequest, MergeResult, Person, RevertRequest, Vcs, readable
 
 LOCK_PATIENCE = 5.0  # seconds to wait for whoever else is in the workspace
@@ -49,15 +49,12 @@ def compute(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str) -> Comp
 def _merge(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str, author: Person) -> Computed | Settlement:
     workspace = attempt.workspace
     if workspace.state != WorkspaceState.READY:
-        return Settlement(MergeState.REFUSED, REFUSED, f"The workspace {workspace.label} is {workspace.state}.")
+        return Settlement(MergeState.REFUSED, REFUSED, workspace.absence)
     with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace, to_commit=True) as (_, path):
         # What is shown as the change is what is merged: nothing may be left uncommitted.
         source = commit_locked(workspace, vcs, path, attempt.message, author)
     if source == workspace.base_commit:
         text = f"There is nothing to merge: {workspace.label} does not differ from {attempt.target_branch}."
-        return Settlement(MergeState.REFUSED, REFUSED, text)
-    if marked := _marked(attempt):
-        text = f"Lines of an unresolved conflict are left in {', '.join(marked)}. Resolve them, then complete again."
         return Settlement(MergeState.REFUSED, REFUSED, text)
     request = MergeRequest(
         how=attempt.how,
@@ -69,14 +66,12 @@ def _merge(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str, author: 
         at=attempt.created_at,
         hooks=workspace.project.trusted,
     )
-    return _judged(attempt, vcs.compute_merge(repository, request), source, tip)
-
-
-def _marked(attempt: MergeAttempt) -> list[str]:
-    """The files of the last conflict in which its lines still stand: who resolved it has forgotten them."""
-    earlier = MergeAttempt.objects.filter(workspace=attempt.workspace, state=MergeState.CONFLICTED)
-    last = earlier.order_by("-created_at").first()
-    return left_markers(attempt.workspace, last.conflicts) if last is not None else []
+    result = vcs.compute_merge(repository, request)
+    if result.commit not in ("", tip):
+        left = markers.marked_files(workspace, vcs, repository, tip, result.commit)
+        if left := [file for file in left if file not in attempt.meant]:
+            return Settlement(MergeState.REFUSED, markers.MARKED, markers.refusal(left))
+    return _judged(attempt, result, source, tip)
 
 
 def _revert(attempt: MergeAttempt, vcs: Vcs, repository: Path, tip: str, author: Person) -> Computed | Settlement:
@@ -112,7 +107,7 @@ def restore(attempt: MergeAttempt) -> Settlement:
     """Put the workspace's checkout back to the attempt's commit; what it held since then stays reachable."""
     workspace = attempt.workspace
     if workspace.state != WorkspaceState.READY:
-        return Settlement(MergeState.REFUSED, REFUSED, f"The workspace {workspace.label} is {workspace.state}.")
+        return Settlement(MergeState.REFUSED, REFUSED, workspace.absence)
     author = Person("OpenCode Studio", AGENT_EMAIL)
     with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace) as (vcs, path):
         vcs.restore_checkout(path, workspace.branch, attempt.source_commit, author)

@@ -11,6 +11,7 @@ from studio.kernel.text import clean, cut
 from workspaces.models import Workspace, WorkspaceState
 from workspaces.services.checkouts import opened
 from workspaces.services.merges.conflicts import STUDIO
+from workspaces.services.merges.markers import marked_files
 from workspaces.services.merges.request import WAYS, check_target
 from workspaces.vcs.base import MergeRequest, Vcs, readable
 
@@ -50,6 +51,7 @@ class Preview:
     deletions: int = 0
     conflicts: list[str] = field(default_factory=list)
     refusal: str = ""
+    marked: list[str] = field(default_factory=list)  # files to which it would add lines of an unresolved conflict
     nothing: bool = False  # the target has all of it already
     checkouts: list[TargetCheckout] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
@@ -62,6 +64,11 @@ class Preview:
     @property
     def possible(self) -> bool:
         """Whether the merge would go through as things are."""
+        return not self.marked and self.markers_alone
+
+    @property
+    def markers_alone(self) -> bool:
+        """Whether nothing stands against it but lines of a conflict, which may be meant."""
         return not (self.conflicts or self.refusal or self.blocked)
 
 
@@ -73,7 +80,7 @@ def preview_merge(workspace: Workspace, *, target: str = "", how: str = "merge")
     if how not in WAYS:
         raise Invalid(f"“{cut(clean(how), 40)}” is not a way to merge; there are {', '.join(WAYS)}.")
     if workspace.state != WorkspaceState.READY:
-        raise Conflict(f"The workspace {workspace.label} is {workspace.state}: there is nothing to merge.", allowed=[])
+        raise Conflict(workspace.absence, allowed=[])
     chosen = target or workspace.base_branch
     if target:
         check_target(workspace.project, target)
@@ -87,10 +94,15 @@ def preview_merge(workspace: Workspace, *, target: str = "", how: str = "merge")
         if tip is None:
             refusal = f"There is no branch “{chosen}” any more; choose another one."
             return replace(begin, refusal=refusal)
-        return _computed(begin, vcs, repository, tip, status.head, trusted=workspace.project.trusted)
+        found = _computed(begin, workspace, vcs, repository, tip, status.head)
+        if uncommitted and not (found.conflicts or found.refusal):
+            # What is committed first may bring such lines, or take them away.
+            base = vcs.common(repository, tip, status.head) or tip
+            found = replace(found, marked=marked_files(workspace, vcs, path, base))
+        return found
 
 
-def _computed(begin: Preview, vcs: Vcs, repository: Path, tip: str, source: str, *, trusted: bool) -> Preview:
+def _computed(begin: Preview, workspace: Workspace, vcs: Vcs, repository: Path, tip: str, source: str) -> Preview:
     request = MergeRequest(begin.how, tip, source, "Preview", STUDIO, STUDIO, now(), signed=False)
     result = vcs.compute_merge(repository, request)
     checkouts = [
@@ -100,7 +112,7 @@ def _computed(begin: Preview, vcs: Vcs, repository: Path, tip: str, source: str,
         for one in vcs.checkouts_on(repository, begin.target)
     ]
     rules = vcs.message_rules(repository)
-    if not trusted:
+    if not workspace.project.trusted:
         rules = [
             rule.removesuffix("runs.") + UNTRUSTED if rule.startswith("The hook") and rule.endswith("runs.") else rule
             for rule in rules
@@ -115,5 +127,6 @@ def _computed(begin: Preview, vcs: Vcs, repository: Path, tip: str, source: str,
         files=len(changed),
         additions=sum(file.additions or 0 for file in changed),
         deletions=sum(file.deletions or 0 for file in changed),
+        marked=marked_files(workspace, vcs, repository, tip, result.commit) if changed else [],
         nothing=result.commit == tip and not begin.uncommitted,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ WAYS = ("merge", "squash", "rebase")
 ACTIVE = (MergeState.QUEUED, MergeState.COMPUTED)
 BRANCH_LIMIT = 250
 MESSAGE_LIMIT = 20_000
+MARKED_LIMIT = 1_000  # files with lines of a conflict that can be meant
+NAME_LIMIT = 1_000  # characters of a file's name that are kept
 OWN_BRANCHES = "studio/"
 
 
@@ -39,11 +42,18 @@ def check_target(project: Project, branch: str) -> None:
 
 
 def request_merge(
-    *, workspace: Workspace, how: str, message: str, target: str = "", actor: AbstractBaseUser | None = None
+    *,
+    workspace: Workspace,
+    how: str,
+    message: str,
+    target: str = "",
+    meant: Sequence[str] = (),
+    actor: AbstractBaseUser | None = None,
 ) -> MergeAttempt:
     """Have the workspace merged into `target`, once the transaction has committed. `actor` is the author.
 
-    Without `target` it is the branch that the workspace came from. Raises Invalid for an unknown way and Conflict when the
+    Without `target` it is the branch that the workspace came from. `meant` are the files, as a preview names them, in which
+    lines of a conflict are meant to stand. Raises Invalid for an unknown way and Conflict when the
     workspace is not ready or a merge of it is already on its way.
     """
     if how not in WAYS:
@@ -54,7 +64,7 @@ def request_merge(
             detail={"field": "message"},
         )
     if workspace.state != WorkspaceState.READY:
-        raise Conflict(f"The workspace {workspace.label} is {workspace.state}: there is nothing to merge.", allowed=[])
+        raise Conflict(workspace.absence, allowed=[])
     return _open(
         workspace,
         f"A merge of {workspace.label} is already on its way.",
@@ -62,6 +72,7 @@ def request_merge(
         how=how,
         target_branch=target or workspace.base_branch,
         message=clean(message),
+        meant=[cut(clean(file), NAME_LIMIT) for file in meant[:MARKED_LIMIT]],
     )
 
 
