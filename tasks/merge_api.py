@@ -17,7 +17,7 @@ from tasks import selectors
 from tasks.api import REF
 from tasks.models import Task
 from workspaces.models import Workspace
-from workspaces.services import conflicted_files, instructions, preview_merge
+from workspaces.services import conflicted_files, instructions, preview_merge, revert_instructions
 from workspaces.services.merges.request import WAYS
 
 
@@ -99,7 +99,7 @@ class ConflictsSerializer(serializers.Serializer[Any]):
     files = ConflictedSerializer(many=True)
     file = SidesSerializer(allow_null=True, help_text="The file that was asked for by name, if it is in conflict.")
     commands = serializers.CharField(
-        help_text="What to run in the workspace; then complete again."
+        help_text="What to run in the workspace, then complete again; or, of a revert, in your own checkout."
     )
 
 
@@ -122,8 +122,15 @@ class TaskConflicts(APIView):
 
     @extend_schema(operation_id="tasks_conflicts", parameters=[REF, ConflictQuery], responses=ConflictsSerializer)
     def get(self, request: Request, ref: str) -> Response:
-        """List the files in which a merge of the task would conflict now; with `file` that one, with its three sides."""
+        """List the files in which a merge of the task would conflict now; with `file` that one, with its three sides.
+
+        Of a merge that could not be taken back it is what conflicted then, by name alone.
+        """
         task, query = _task(request, ref), checked_query(ConflictQuery, request)
+        if (revert := selectors.failed_revert(task)) is not None:
+            named = [{"path": path, "binary": False, "cut": False} for path in revert.conflicts]
+            by_name = {"files": named, "file": None, "commands": revert_instructions(revert)}
+            return Response(ConflictsSerializer(by_name).data)
         workspace = _workspace(task)
         target = query["target"] or workspace.base_branch
         found = conflicted_files(workspace, target=target, how=query["how"], file=query["file"])

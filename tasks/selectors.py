@@ -138,6 +138,15 @@ def last_conflict(task: Task) -> MergeAttempt | None:
     return attempts.filter(state=MergeState.CONFLICTED).order_by("-created_at").first()
 
 
+def failed_revert(task: Task) -> MergeAttempt | None:
+    """The revert of the task's merge that could not be made because it conflicts; None when that is not how it stands."""
+    if task.error_code != "revert_conflict":
+        return None
+    attempts = MergeAttempt.objects.filter(workspace=task.workspace, kind=MergeKind.REVERT)
+    attempts = attempts.select_related("reverts", "workspace__project")
+    return attempts.filter(state=MergeState.CONFLICTED).order_by("-created_at").first()
+
+
 def runs(task: Task) -> QuerySet[PhaseRun]:
     """The task's runs with their session, server and turn, oldest first."""
     return task.runs.select_related("session__server", "turn", "server").order_by("created_at")

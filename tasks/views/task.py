@@ -33,7 +33,7 @@ from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
 from workspaces.diff_looks import round_token
 from workspaces.selectors import role_in
-from workspaces.services import instructions
+from workspaces.services import instructions, revert_instructions
 from workspaces.setup.views import strip_of
 
 SAID = {
@@ -188,6 +188,8 @@ def _merge_context(page: TaskPage) -> dict[str, Any]:
     task, last = page.task, page.detail.merge
     if task.workspace is None:
         return {}
+    if (revert := selectors.failed_revert(task)) is not None:
+        return {"commands": revert_instructions(revert)}
     if task.status != Status.REVIEW:
         return {}
     target = last.target_branch if last is not None else task.workspace.base_branch

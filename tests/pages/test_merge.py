@@ -140,6 +140,21 @@ def settle(answer):
     advance_merge(attempt.pk)
 
 
+def test_revert__that_conflicts_gives_the_commands(as_owner, as_viewer, task, folder):
+    act = f"/api/v1/tasks/{task.key}"
+    settle(as_owner.post(f"{act}/complete", {}, content_type="application/json"))
+    (folder / "app.py").write_text("later\n")
+    git(folder, "commit", "-qam", "Later")
+    settle(as_owner.post(f"{act}/revert", {}, content_type="application/json"))
+    page = body(as_owner.get(f"/tasks/{task.key}/"))
+    merged = MergeAttempt.objects.order_by("created_at").first()
+    commands = f"git switch main\ngit revert --no-edit -m 1 {merged.result_commit}\n"
+    assert commands in page
+    assert commands in as_owner.get(f"{act}/conflicts").json()["commands"]
+    assert [file["path"] for file in as_owner.get(f"{act}/conflicts").json()["files"]] == ["app.py"]
+    assert commands not in body(as_viewer.get(f"/tasks/{task.key}/"))
+
+
 def test_conflicts__each_file_with_its_sides(as_owner, task, conflict):
     assert "It would conflict with main" in preview(as_owner, task)
     listed = body(as_owner.get(f"/tasks/{task.key}/conflicts/"))

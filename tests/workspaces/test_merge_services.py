@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from studio.kernel.errors import Conflict, Invalid
-from tests.repositories import git
+from tests.repositories import GIT_ENV, git
 from workspaces.models import MergeAttempt, MergeKind
 from workspaces.services import (
     bring_up_to_date,
@@ -21,6 +22,7 @@ from workspaces.services import (
     request_merge,
     request_restore,
     request_revert,
+    revert_instructions,
     run_merge,
 )
 from workspaces.services.merges.conflicts import places_in
@@ -249,3 +251,30 @@ def test_places__only_what_is_in_conflict():
     rows[10:10] = ["<<<<<<< HEAD", "a", "||||||| x", "b", "=======", "c", ">>>>>>> y"]
     found = places_in("\n".join(rows).encode()).splitlines()
     assert found == rows[7:20]
+
+
+@pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
+def test_revert__that_conflicts_by_hand_with_the_commands(workspace, repository, commit, how):
+    work(workspace, {"app.py": "mine\n"})
+    work(workspace, {"second.txt": "2\n"})
+    done = merge(workspace, how=how)
+    (repository / "app.py").write_text("later\n")
+    commit(repository)
+    git(repository, "checkout", "-q", "-b", "elsewhere")
+    failed = finish(request_revert(merge=done, message="Back"))
+    assert failed.state == "conflicted"
+    *before, add, go_on = (line for line in revert_instructions(failed).splitlines() if not line.startswith("#"))
+    assert bash(before) == 1
+    (repository / "app.py").write_text("by hand\n")
+    assert bash([before[0], add, go_on]) == 0
+    assert not (repository / "second.txt").exists()
+    assert git(repository, "log", "-1", "--format=%s", "trunk").startswith("Revert")
+    assert git(repository, "status", "--porcelain") == ""
+    assert revert_instructions(done) == ""
+
+
+def bash(lines):
+    """The exit status of commands, as a person would run them."""
+    return subprocess.run(
+        ["bash", "-e", "-c", "\n".join(lines)], env=GIT_ENV, capture_output=True, timeout=60
+    ).returncode

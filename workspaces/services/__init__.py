@@ -26,6 +26,7 @@ from workspaces.services.merges import (
     request_restore,
     request_revert,
     retry_merge,
+    revert_instructions,
     run_merge,
 )
 from workspaces.services.projects import checkout_note, register_project, remove_project, update_project
@@ -88,6 +89,7 @@ __all__ = [
     "require_repository",
     "restore_kept",
     "retry_merge",
+    "revert_instructions",
     "run_merge",
     "start_at_branch",
     "start_at_kept",

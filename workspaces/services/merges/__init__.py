@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from workspaces.services.merges.conflicts import bring_up_to_date, conflicted_files, instructions, left_markers
+from workspaces.services.merges.conflicts import (
+    bring_up_to_date,
+    conflicted_files,
+    instructions,
+    left_markers,
+    revert_instructions,
+)
 from workspaces.services.merges.preview import preview_merge
 from workspaces.services.merges.request import (
     check_target,
@@ -24,5 +30,6 @@ __all__ = [
     "request_restore",
     "request_revert",
     "retry_merge",
+    "revert_instructions",
     "run_merge",
 ]

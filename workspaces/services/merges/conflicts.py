@@ -12,7 +12,7 @@ from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, Upstream
 from studio.kernel.text import clean, cut
 from workspaces.locks import held
-from workspaces.models import Workspace
+from workspaces.models import MergeAttempt, Workspace
 from workspaces.services.checkouts import AGENT_EMAIL, LOCK_PATIENCE, commit_locked, opened
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import ConflictedFile, MergeRequest, Person, readable
@@ -155,3 +155,25 @@ def instructions(workspace: Workspace, target: str) -> str:
             f"jj bookmark set {branch} --revision @"
         )
     return f"cd {folder}\ngit merge {onto}\n# edit the files that it names, then:\ngit add --all\ngit commit --no-edit"
+
+
+def revert_instructions(attempt: MergeAttempt) -> str:
+    """The exact commands with which a person takes by hand back what the revert `attempt` could not; empty for another kind."""
+    merge = attempt.reverts
+    if merge is None:
+        return ""
+    project = attempt.workspace.project
+    folder, target = shlex.quote(project.path), shlex.quote(attempt.target_branch)
+    before, after = merge.target_before, merge.result_commit
+    if project.vcs == "jj":
+        return (
+            f"cd {folder}\njj new {after}\njj restore --from {before}\njj describe -m 'Take {after[:10]} back'\n"
+            f"jj rebase --revisions @ --onto {target}\n"
+            "# edit the files until this names none:\njj resolve --list\n"
+            f"jj bookmark set {target} --revision @"
+        )
+    what = {"merge": f"-m 1 {after}", "rebase": f"{before}..{after}"}.get(merge.how, after)
+    return (
+        f"cd {folder}\ngit switch {target}\ngit revert --no-edit {what}\n"
+        "# edit the files that it names, then; again when it names more:\ngit add --all\ngit revert --continue --no-edit"
+    )
