@@ -102,7 +102,14 @@ def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio,
         expect(task.now.locator(".preview .files")).to_contain_text("app.py")
         picture(task.page, "merge-dirty")
         git(folder, "checkout", "--", "app.py")
+    checkout = Path(studio.get(f"/workspaces/{studio.get(f'/tasks/{first}')['workspace']}")["path"])
+    (checkout / "merging.md").write_text("<<<<<<< mine\n=======\n>>>>>>> yours\n")
     task.page.reload()
+    expect(task.now.locator(".preview")).to_contain_text("it would be refused")
+    picture(task.page, "merge-marked")
+    task.now.get_by_label("These lines are meant").check()
+    expect(task.now.locator(".preview")).to_contain_text("are merged as they stand")
+    expect(task.now.get_by_label("These lines are meant")).to_be_checked()
     task.now.locator(".mergetext > summary").click()
     task.now.get_by_label("Commit message").fill("Take leave\n\nIn my own words.")
     picture(task.page, f"merge-{hand.program}")
@@ -110,6 +117,7 @@ def test_story__the_second_of_two_tasks_conflicts_is_resolved_and_merged(studio,
     task.expect_now("Merged into trunk")
     said = git(hand.store(folder), "log", "-1", "--format=%B", hand.tip(folder))
     assert said.strip() == "Take leave\n\nIn my own words."
+    assert "merging.md" in git(hand.store(folder), "ls-tree", "--name-only", hand.tip(folder))
 
     task = person.task(second)
     expect(task.now.locator(".preview")).to_contain_text("It would conflict with trunk")

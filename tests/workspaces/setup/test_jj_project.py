@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from workspaces.services import (
     request_merge,
     request_pull_request,
     request_removal,
+    request_revert,
     restore_kept,
+    revert_instructions,
     run_merge,
     status_for,
     sync_pull_request,
@@ -134,6 +137,34 @@ def test_merge__lines_of_a_conflict_are_refused_unless_they_are_meant(workspace,
     assert (refused.state, refused.error_code) == ("refused", "merge_marked")
     assert merged.state == "merged", merged.error
     assert "clash.txt" in git(store, "ls-tree", "--name-only", merged.result_commit).split()
+
+
+def test_revert__that_conflicts_by_hand_with_the_commands(workspace, checkout, repository):
+    (checkout / "app.py").write_text("mine\n")
+    (checkout / "second.txt").write_text("2\n")
+    request_merge(workspace=workspace, how="merge", message="Merge")
+    done = run(workspace)
+    jj(repository, "new", "trunk")
+    (repository / "app.py").write_text("later\n")
+    jj(repository, "commit", "-m", "Later")
+    jj(repository, "bookmark", "set", "trunk", "-r", "@-")
+    request_revert(merge=done, message="Back")
+    failed = run(workspace)
+    assert failed.state == "conflicted"
+    lines = [line for line in revert_instructions(failed).splitlines() if not line.startswith("#")]
+    assert by_hand(lines[:-1]) == 0  # the last one but one names what is left to resolve
+    assert jj(repository, "file", "show", "-r", "@", "app.py").startswith("<<<<<<<")
+    (repository / "app.py").write_text("by hand\n")
+    assert by_hand([lines[0], lines[-2]]) == 2  # nothing is
+    assert by_hand([lines[0], lines[-1]]) == 0
+    assert jj(repository, "file", "show", "-r", "trunk", "app.py") == "by hand\n"
+    assert "second.txt" not in jj(repository, "file", "list", "-r", "trunk")
+
+
+def by_hand(lines):
+    """The exit status of commands, as a person would run them."""
+    env = {**GIT_ENV, "HOME": os.environ["HOME"], "JJ_USER": "A Person", "JJ_EMAIL": "person@example.invalid"}
+    return subprocess.run(["bash", "-e", "-c", "\n".join(lines)], env=env, capture_output=True, timeout=60).returncode
 
 
 def run(workspace):
