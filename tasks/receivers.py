@@ -1,4 +1,4 @@
-"""News from below. Receivers run inside the sender's transaction and only request a job, or refuse a removal."""
+"""News from below. Receivers run inside the sender's transaction and only publish, request a job, or refuse a removal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import Any
 
 from sessions_app.models import Ask, Turn
 from sessions_app.signals import ask_closed, ask_opened, turn_changed, turn_settled
+from studio import outbox
 from studio.kernel.errors import Conflict
 from studio.queue import Names, enqueue
 from tasks.choices import ACTIVE_RUN_STATES, RunState, Status
 from tasks.models import PhaseRun, Task
-from workspaces.models import Command, CommandKind, Project, PullRequest
-from workspaces.signals import command_settled, merge_settled, pull_request_changed, removing_project
+from workspaces.models import Command, CommandKind, Project, PullRequest, Workspace
+from workspaces.signals import (
+    command_settled,
+    merge_settled,
+    pull_request_changed,
+    removing_project,
+    workspace_changed,
+)
 
 
 def on_turn_settled(*, turn: Turn, **_: Any) -> None:
@@ -47,6 +54,13 @@ def on_pull_request_changed(*, pull_request: PullRequest, **_: Any) -> None:
     enqueue(Names.ADVANCE_PULL_REQUEST, pull_request.pk)
 
 
+def on_workspace_changed(*, workspace: Workspace, **_: Any) -> None:
+    """Something is new about a checkout, or about what was kept of one: the page of its task shows it."""
+    for task in Task.objects.filter(project=workspace.project_id, key=workspace.label):
+        payload = {"task": str(task.pk), "workspace": str(workspace.pk)}
+        outbox.publish(task.project_id, f"task:{task.pk}", "workspace.updated", payload)
+
+
 def on_removing_project(*, project: Project, **_: Any) -> None:
     """A project is not removed under an agent or a merge."""
     busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
@@ -64,4 +78,5 @@ def connect() -> None:
     merge_settled.connect(on_merge_settled, dispatch_uid="tasks.merge_settled")
     command_settled.connect(on_command_settled, dispatch_uid="tasks.command_settled")
     pull_request_changed.connect(on_pull_request_changed, dispatch_uid="tasks.pull_request_changed")
+    workspace_changed.connect(on_workspace_changed, dispatch_uid="tasks.workspace_changed")
     removing_project.connect(on_removing_project, dispatch_uid="tasks.removing_project")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db.models import F, Sum
+from django.db.models import F, Prefetch, Sum
 
 from workspaces.disk import MEGABYTE, Disk, disk
 from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
@@ -58,8 +58,14 @@ def checkouts_of(project: Project) -> QuerySet[Workspace]:
 
 
 def kept_of(project: Project) -> QuerySet[KeptWork]:
-    """The kept work that is still there, the newest first."""
-    return KeptWork.objects.filter(project=project, deleted_at__isnull=True).select_related("project", "workspace")
+    """The kept work that is still there, the newest first, with the checkouts that were made from it."""
+    rows = KeptWork.objects.filter(project=project, deleted_at__isnull=True).select_related("project", "workspace")
+    return rows.prefetch_related(restored())
+
+
+def restored() -> Prefetch[str]:
+    """The checkouts that kept work was restored in and that are still there."""
+    return Prefetch("restored_in", Workspace.objects.exclude(state=WorkspaceState.REMOVED).order_by("-created_at"))
 
 
 def stored_by(project: Project) -> Stored:

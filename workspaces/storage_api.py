@@ -25,7 +25,9 @@ from workspaces.storage import kept_of, storage_of
 from workspaces.storage_serializers import (
     KeepSerializer,
     KeptWorkSerializer,
+    LeavingSerializer,
     RelocateSerializer,
+    RemoveSerializer,
     RepairedSerializer,
     StorageSerializer,
     StoredWorkspaceSerializer,
@@ -79,13 +81,28 @@ class WorkspaceKeep(APIView):
 class WorkspaceRemove(APIView):
     """The end of a checkout."""
 
+    extra_errors = (409,)
+
+    @extend_schema(operation_id="workspaces_leaving", parameters=[ID], responses=LeavingSerializer)
+    def get(self, request: Request, workspace_id: uuid.UUID) -> Response:
+        """Read what a removal would take away now, what of it is kept, and what nobody could bring back."""
+        workspace = workspace_visible_to(request.user, workspace_id)
+        found = services.look_before_removal(actor=request.user, workspace=workspace)
+        return Response(LeavingSerializer(found).data)
+
     @extend_schema(
-        operation_id="workspaces_remove", parameters=[ID], request=None, responses={202: WorkspaceSerializer}
+        operation_id="workspaces_remove",
+        parameters=[ID],
+        request=RemoveSerializer,
+        responses={202: WorkspaceSerializer},
     )
     def post(self, request: Request, workspace_id: uuid.UUID) -> Response:
-        """Remove the checkout of a finished task now. What is not merged is kept. Needs the role maintainer."""
-        workspace = workspace_visible_to(request.user, workspace_id)
-        services.discard_workspace(actor=request.user, workspace=workspace)
+        """Remove the checkout of a finished task now. What is not merged is kept. Needs the role maintainer.
+
+        Refused (`confirmation_needed`) without `confirm` when something goes that is not kept, such as ignored files.
+        """
+        workspace, fields = workspace_visible_to(request.user, workspace_id), checked_body(RemoveSerializer, request)
+        services.discard_workspace(actor=request.user, workspace=workspace, confirmed=fields["confirm"])
         workspace.refresh_from_db()
         return Response(WorkspaceSerializer(workspace).data, status=202)
 

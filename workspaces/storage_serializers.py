@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from studio.kernel.api_input import StrictSerializer
 from workspaces import storage
-from workspaces.models import KeptWork, Workspace
+from workspaces.models import KeptWork, MergedHow, Workspace, WorkspaceState
 
 
 class StoredWorkspaceSerializer(serializers.ModelSerializer[Workspace]):
@@ -22,7 +22,8 @@ class StoredWorkspaceSerializer(serializers.ModelSerializer[Workspace]):
         model = Workspace
         fields = [
             "id", "label", "path", "branch", "base_branch", "state", "error", "trouble", "started_from", "size_bytes",
-            "size_partial", "ahead", "uncommitted", "keep", "finished_at", "goes_at", "looked_at", "created_at",
+            "size_partial", "ahead", "uncommitted", "merged_how", "merged_as", "keep", "finished_at", "goes_at", "looked_at",
+            "created_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -35,15 +36,23 @@ class StoredWorkspaceSerializer(serializers.ModelSerializer[Workspace]):
 class KeptWorkSerializer(serializers.ModelSerializer[KeptWork]):
     """What a removed checkout held and nobody had merged. Files of zero bytes are not there."""
 
+    restored_in = serializers.SerializerMethodField(
+        help_text="The workspaces that were made from it and are still there."
+    )
     kept_until = serializers.SerializerMethodField(help_text="When it is deleted by itself; null: not by itself.")
 
     class Meta:
         model = KeptWork
         fields = [
             "id", "label", "branch", "base_branch", "base_commit", "head_commit", "patch_bytes", "bundle_bytes", "folder",
-            "keep", "kept_until", "created_at",
+            "keep", "kept_until", "restored_in", "created_at",
         ]  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
+    def get_restored_in(self, row: KeptWork) -> list[str]:
+        """They come with a list; for one row they are asked for."""
+        return [str(one.pk) for one in row.restored_in.all() if one.state != WorkspaceState.REMOVED]
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_kept_until(self, row: KeptWork) -> datetime | None:
@@ -73,6 +82,47 @@ class KeepSerializer(StrictSerializer[Any]):
     """Whether a person keeps it."""
 
     keep = serializers.BooleanField(help_text="True: it stays until this is false again.")
+
+
+class RemoveSerializer(StrictSerializer[Any]):
+    """Whether a person has seen what goes."""
+
+    confirm = serializers.BooleanField(
+        default=False, help_text="True: remove it although something goes that is not kept. Read what before, with GET."
+    )
+
+
+class LostSerializer(serializers.Serializer[Any]):
+    """A file that is ignored, or a folder of such files."""
+
+    name = serializers.CharField(help_text="Relative to the checkout; a folder ends with a slash.")
+    files = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+
+
+class LeavingSerializer(serializers.Serializer[Any]):
+    """What a removal of the checkout takes away, and what of it is kept. Lists have at most 20 names."""
+
+    branch = serializers.CharField(allow_blank=True, help_text="The branch that is deleted; empty when there is none.")
+    not_merged = serializers.IntegerField(source="standing.beyond", help_text="Commits that are merged nowhere.")
+    merged_how = serializers.ChoiceField(choices=MergedHow.choices, source="standing.how", allow_null=True)
+    merged_as = serializers.CharField(source="standing.commit", allow_blank=True)
+    uncommitted = serializers.IntegerField(help_text="Files in no commit; a last commit is made of them.")
+    uncommitted_names = serializers.ListField(child=serializers.CharField())
+    kept = serializers.BooleanField(
+        source="is_kept",
+        help_text="A patch and a bundle of what is not merged are kept and offered on the storage page.",
+    )
+    nested = serializers.ListField(
+        child=serializers.CharField(), help_text="Repositories inside the checkout: they are moved to the kept work."
+    )
+    lost_files = serializers.IntegerField(help_text="Ignored files: they are in no commit and are not kept.")
+    lost_bytes = serializers.IntegerField()
+    lost_partial = serializers.BooleanField(help_text="There may be more than was counted in time.")
+    lost = LostSerializer(many=True)
+    lost_more = serializers.IntegerField(help_text="Names that are not listed.")
+    unknown = serializers.CharField(allow_blank=True, help_text="Why it could not be looked at; else empty.")
+    needs_confirmation = serializers.BooleanField(help_text="POST refuses without `confirm`.")
 
 
 class RelocateSerializer(StrictSerializer[Any]):

@@ -14,16 +14,24 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from studio import outbox
 from studio.kernel.errors import Invalid, NotFound, StudioError
-from studio.kernel.pages import say, status_of
+from studio.kernel.pages import is_fragment, say, status_of
 from studio.kernel.permissions import Role, at_least
 from workspaces import services
-from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
+from workspaces.models import KeptWork, MergedHow, Project, Workspace, WorkspaceState
 from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.storage import goes_at, kept_of, kept_until, storage_of
 from workspaces.storage_api import sent
 
 LIMITS = ("retention_days", "quota_mb")
+MERGED: dict[str, str] = {
+    MergedHow.MERGE: "Merged as {commit}",
+    MergedHow.SQUASH: "Merged, squashed as {commit}",
+    MergedHow.REBASE: "Merged, rebased as {commit}",
+    MergedHow.PULL_REQUEST: "Merged by a pull request as {commit}",
+    MergedHow.TAKEN_BACK: "Merged as {commit} and taken back since; its commits are in the history of {branch}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,19 @@ class CheckoutView:
             parts.append(f"{self.row.uncommitted} uncommitted file{'s' if self.row.uncommitted != 1 else ''}")
         return ", ".join(parts)
 
+    @property
+    def merged(self) -> str:
+        """By which recorded merge its target has it, in words; empty when by none."""
+        if not self.row.merged_how:
+            return ""
+        commit = self.row.merged_as[:8]
+        return MERGED[self.row.merged_how].format(commit=commit, branch=self.row.base_branch)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the last look could tell what is merged and what is not."""
+        return self.row.looked_at is not None and None not in (self.row.ahead, self.row.uncommitted)
+
 
 @require_http_methods(["GET", "POST"])
 def storage(request: HttpRequest, key: str) -> HttpResponse:
@@ -69,11 +90,13 @@ def storage(request: HttpRequest, key: str) -> HttpResponse:
         else:
             messages.success(request, "Saved.")
             return redirect("project-storage", key=project.key)
+    cursor = outbox.project_head(str(project.pk))
     found = storage_of(project)
     services.mark_seen(kept_of(project))
     values = {name: getattr(project, name) for name in LIMITS}
     context = {
         "project": project,
+        "cursor": cursor,
         "storage": found,
         "used_share": _share(found.stored.bytes, found.stored.quota_bytes),
         "checkouts": [CheckoutView(row, goes_at(row)) for row in found.workspaces],
@@ -84,7 +107,8 @@ def storage(request: HttpRequest, key: str) -> HttpResponse:
         "may_work": at_least(role, Role.MAINTAINER),
         "may_configure": role == Role.OWNER,
     }
-    return render(request, "workspaces/storage.html", context, status=wrong.get("status", 200))
+    template = "workspaces/_storage.html" if is_fragment(request) else "workspaces/storage.html"
+    return render(request, template, context, status=wrong.get("status", 200))
 
 
 def _share(used: int, quota: int | None) -> int | None:
@@ -123,11 +147,6 @@ def _free(request: HttpRequest, workspace: Workspace) -> str:
     return f"The checkout of {workspace.label} goes when its days are over."
 
 
-def _remove(request: HttpRequest, workspace: Workspace) -> str:
-    services.discard_workspace(actor=request.user, workspace=workspace)
-    return f"The checkout of {workspace.label} is being removed. What is not merged is kept."
-
-
 def _repair(request: HttpRequest, workspace: Workspace) -> str:
     return " ".join(services.repair_workspace(actor=request.user, workspace=workspace))
 
@@ -135,7 +154,6 @@ def _repair(request: HttpRequest, workspace: Workspace) -> str:
 WORKSPACE_ACTIONS: dict[str, Callable[[HttpRequest, Workspace], str]] = {
     "keep": _hold,
     "free": _free,
-    "remove": _remove,
     "repair": _repair,
 }
 
@@ -147,6 +165,35 @@ def workspace_do(request: HttpRequest, workspace_id: uuid.UUID, action: str) -> 
     if action not in WORKSPACE_ACTIONS:
         raise NotFound("There is no such action.")
     return _done(request, workspace.project, lambda: WORKSPACE_ACTIONS[action](request, workspace))
+
+
+@require_http_methods(["GET", "POST"])
+def workspace_remove(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
+    """What goes with a checkout, to be confirmed; a POST that confirms it has the checkout removed."""
+    workspace = workspace_visible_to(request.user, workspace_id)
+    project = workspace.project
+    if request.method == "POST":
+        confirmed = request.POST.get("confirm") == "1"
+        try:
+            services.discard_workspace(actor=request.user, workspace=workspace, confirmed=confirmed)
+        except StudioError as error:
+            say(request, error)
+            if error.code == "confirmation_needed":
+                return redirect("workspace-remove", workspace_id=workspace.pk)
+        else:
+            messages.success(
+                request, f"The checkout of {workspace.label} is being removed. What is not merged is kept."
+            )
+        return redirect("project-storage", key=project.key)
+    require_role(request.user, project, Role.MAINTAINER)
+    try:
+        found = services.look_before_removal(actor=request.user, workspace=workspace)
+    except StudioError as error:
+        say(request, error)
+        return redirect("project-storage", key=project.key)
+    view = CheckoutView(workspace, goes_at(workspace))
+    context = {"project": project, "workspace": workspace, "found": found, "merged": view.merged}
+    return render(request, "workspaces/remove.html", context)
 
 
 def _keep_kept(request: HttpRequest, kept: KeptWork) -> str:

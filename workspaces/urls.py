@@ -18,6 +18,7 @@ urlpatterns = [
     path("projects/<str:key>/storage/", storage.storage, name="project-storage"),
     path("projects/<str:key>/relocate/", storage.relocate, name="project-relocate"),
     path("workspaces/<uuid:workspace_id>/do/<slug:action>/", storage.workspace_do, name="workspace-do"),
+    path("workspaces/<uuid:workspace_id>/remove/", storage.workspace_remove, name="workspace-remove"),
     path("kept/<uuid:kept_id>/do/<slug:action>/", storage.kept_do, name="kept-do"),
     path("kept/<uuid:kept_id>/<slug:form>/", storage.kept_file, name="kept-file"),
     path("projects/<str:key>/setup/", setup.setup, name="project-setup"),

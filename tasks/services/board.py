@@ -129,9 +129,9 @@ def delete_task(*, actor: Actor, task: TaskRef) -> None:
             raise Conflict(f"An agent is at work on {row.key}: stop it first.", allowed=["stop"])
         if row.run_state == RunState.RUNNING:
             raise Conflict(f"{row.key} is being merged; wait until that is done.", allowed=[])
-        _publish(row, "task.deleted")
         if row.workspace is not None:
             let_go(row.workspace)
+        _publish(row, "task.deleted")
         row.delete()
 
 

@@ -110,6 +110,42 @@ def test_workspace__keep_and_remove(project, viewer, reviewer, maintainer):
     assert (response.status_code, response.json()["state"]) == (202, "removing")
 
 
+def test_workspace__removal_says_what_goes_and_wants_it_confirmed(project, viewer, maintainer):
+    workspace = ensure_workspace(project=project, label="DEMO-4")
+    url, folder = f"/api/v1/workspaces/{workspace.pk}/remove", Path(workspace.path)
+    error_of(viewer.get(url), 409)  # not finished
+    (folder / ".gitignore").write_text(".env\nnode_modules/\n*.sqlite3\n")
+    (folder / "node_modules" / "deep").mkdir(parents=True)
+    (folder / "node_modules" / "deep" / "big.js").write_text("x" * 9_000)
+    (folder / "node_modules" / "out").symlink_to("/")
+    for name in (".env", "local.sqlite3"):
+        (folder / name).write_text("1\n")
+    (Path(project.path) / ".env").write_text("1\n")  # the person has the same
+    release_workspace(workspace)
+    found = viewer.get(url).json()
+    assert [(one["name"], one["files"]) for one in found["lost"]] == [("local.sqlite3", 1), ("node_modules/", 1)]
+    assert (found["lost_files"], found["lost_bytes"] > 9_000, found["needs_confirmation"]) == (2, True, True)
+    assert (found["not_merged"], found["uncommitted_names"], found["kept"]) == (0, [".gitignore"], True)
+    refused = error_of(maintainer.post(url), 409, "confirmation_needed")
+    assert ("local.sqlite3" in refused["message"], refused["detail"]["lost_files"]) == (True, 2)
+    assert folder.is_dir()
+    error_of(maintainer.post(url, {"confirmed": True}), 400)
+    assert maintainer.post(url, {"confirm": True}).status_code == 202
+    remove_workspace(workspace.pk)
+    assert not folder.exists()
+    error_of(viewer.get(url), 409)
+
+
+def test_workspace__a_removal_that_cannot_be_foreseen_wants_it_confirmed(project, viewer, maintainer):
+    workspace = ensure_workspace(project=project, label="DEMO-5")
+    release_workspace(workspace)
+    (Path(workspace.path) / ".git").write_text("gitdir: /nowhere\n")
+    url = f"/api/v1/workspaces/{workspace.pk}/remove"
+    found = viewer.get(url).json()
+    assert ("lost its link" in found["unknown"], found["needs_confirmation"]) == (True, True)
+    error_of(maintainer.post(url), 409, "confirmation_needed")
+
+
 def test_start_from__a_branch_of_a_person(project, maintainer, reviewer):
     repository = Path(project.path)
     git(repository, "switch", "-q", "-c", "feature/half-done")

@@ -7,16 +7,23 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync
 
+from studio.models import FeedEvent
 from tests import factories
-from tests.pages.conftest import body
+from tests.factories import git
+from tests.pages.conftest import FRAGMENT, body
 from workspaces.models import KeptWork, Project, Workspace
 from workspaces.services import (
     commit_left,
+    delete_kept,
     ensure_workspace,
     look_at,
+    make_workspace,
     release_workspace,
     remove_workspace,
+    request_merge,
     request_removal,
+    restore_kept,
+    run_merge,
 )
 
 PAGE = "/projects/DEMO/storage/"
@@ -49,8 +56,73 @@ def test_page__lists_checkouts_with_what_can_be_done(as_owner, as_viewer, as_str
     as_owner.post(f"/workspaces/{workspace.pk}/do/keep/")
     assert "Let it go in time" in body(as_owner.get(PAGE))
     release_workspace(workspace)
-    page = body(as_owner.post(f"/workspaces/{workspace.pk}/do/remove/", follow=True))
+    page = body(as_owner.post(f"/workspaces/{workspace.pk}/remove/", {"confirm": "1"}, follow=True))
     assert "is being removed" in page
+
+
+def test_page__says_what_a_squash_merged_and_what_came_after_it(as_owner, project, workspace):
+    run_merge(request_merge(workspace=workspace, how="squash", message="m").pk)
+    look_at(workspace.pk)
+    merged = f"Merged, squashed as {git(project.path, 'rev-parse', 'main')[:8]}."
+    page = body(as_owner.get(PAGE))
+    assert (merged in page, "Not merged" in page) == (True, False)
+    (Path(workspace.path) / "later.txt").write_text("2\n")
+    look_at(workspace.pk)
+    page = body(as_owner.get(PAGE))
+    assert f"{merged} <b>Not merged since then:</b> 1 uncommitted file." in page
+
+
+def test_remove__is_confirmed_with_what_goes_and_what_is_kept(as_owner, as_reviewer, workspace):
+    url = f"/workspaces/{workspace.pk}/remove/"
+    assert "is not finished" in body(as_owner.get(url, follow=True))
+    release_workspace(workspace)
+    assert f'href="{url}"' in body(as_owner.get(PAGE))
+    assert as_reviewer.get(url).status_code == 403
+    page = body(as_owner.get(url))
+    assert ("<b>1 commit</b>, kept" in page, "A patch and a bundle" in page, "for good" in page) == (True, True, False)
+    (Path(workspace.path) / ".gitignore").write_text(".env\n")
+    (Path(workspace.path) / ".env").write_text("SECRET=1\n")
+    page = body(as_owner.get(url))
+    assert "1 ignored file goes for good" in page
+    assert '<code class="break">.env</code>' in page
+    assert "<b>1 file</b>, kept as a last commit" in page
+    page = body(as_owner.post(url, follow=True))  # without the confirmation it is asked for
+    assert ("was not removed" in page, "Remove it all the same" in page) == (True, True)
+    assert Workspace.objects.get(pk=workspace.pk).state == "ready"
+    assert "is being removed" in body(as_owner.post(url, {"confirm": "1"}, follow=True))
+    assert ">being removed</span>" in body(as_owner.get(PAGE))
+
+
+def test_live__the_feed_tells_of_removal_kept_work_and_restore(as_owner, workspace, owner):
+    page = body(as_owner.get(PAGE))
+    assert f'<live-storage data-project="{workspace.project_id}" data-cursor="' in page
+    told = FeedEvent.objects.filter(project_id=workspace.project_id)
+    task = factories.make_task(workspace.project)
+    Workspace.objects.filter(pk=workspace.pk).update(label=task.key)
+    topics = [f"task:{task.pk}", f"workspace:{workspace.pk}"]
+
+    def news() -> list[str]:
+        found = sorted({event.topic for event in told})
+        told.delete()
+        return found
+
+    told.delete()
+    release_workspace(workspace)
+    assert news() == topics
+    request_removal(Workspace.objects.get(pk=workspace.pk))
+    assert news() == topics
+    remove_workspace(workspace.pk)
+    assert news() == topics
+    assert f"kept-{KeptWork.objects.get().pk}" in body(as_owner.get(PAGE, headers=FRAGMENT))
+    row = restore_kept(actor=owner, kept=KeptWork.objects.get())
+    assert f"workspace:{row.pk}" in news()
+    make_workspace(row.pk)
+    assert f"workspace:{row.pk}" in news()
+    fragment = body(as_owner.get(PAGE, headers=FRAGMENT))
+    assert ("<html" in fragment, f'href="#checkout-{row.pk}"' in fragment) == (False, True)
+    assert f"storage/#checkout-{row.pk}" in body(as_owner.get(f"/tasks/{task.key}/?tab=task"))
+    delete_kept(actor=owner, kept=KeptWork.objects.get())
+    assert f"project:{workspace.project_id}" in news()
 
 
 def test_page__offers_kept_work(as_owner, as_viewer, kept):

@@ -15,7 +15,7 @@ from studio.kernel.errors import Conflict, Forbidden, NotFound
 from studio.kernel.permissions import Role
 from tests.factories import git, make_member
 from workspaces import disk
-from workspaces.models import KeptWork, Project, Workspace
+from workspaces.models import KeptWork, Project, PullRequest, Workspace
 from workspaces.services import (
     commit_left,
     delete_kept,
@@ -31,8 +31,11 @@ from workspaces.services import (
     register_project,
     release_workspace,
     remove_workspace,
+    request_merge,
     request_removal,
+    request_revert,
     restore_kept,
+    run_merge,
     sweep,
 )
 from workspaces.services.ownership import note_of, unknown_folders
@@ -294,3 +297,72 @@ def test_removing_a_project__leaves_what_was_kept(unmerged, owner, project):
 def test_register__takes_the_usual_days(owner, repository, settings):
     settings.STUDIO_WORKSPACE_DAYS = 3
     assert register_project(actor=owner, path=str(repository), key="THREE").retention_days == 3
+
+
+def looked_at(workspace: Workspace) -> tuple[int | None, int | None, str, str]:
+    """What a look finds merged and not: commits, files, by which merge, as what."""
+    look_at(workspace.pk)
+    workspace.refresh_from_db()
+    return workspace.ahead, workspace.uncommitted, workspace.merged_how, workspace.merged_as
+
+
+@pytest.mark.parametrize("how", ["squash", "rebase"])
+def test_look_at__a_recorded_merge_counts_as_merged(workspace, checkout, repository, commit, how):
+    for name in ("one.txt", "two.txt"):
+        (checkout / name).write_text("1\n")
+        commit_left(workspace, message="m", author_name="a")
+    (repository / "app.py").write_text("moved on\n")
+    commit(repository)
+    assert looked_at(workspace) == (2, 0, "", "")
+    run_merge(request_merge(workspace=workspace, how=how, message="m").pk)
+    result = git(repository, "rev-parse", "trunk").strip()
+    assert looked_at(workspace) == (0, 0, how, result)
+    (checkout / "later.txt").write_text("2\n")
+    assert looked_at(workspace) == (0, 1, how, result)
+    commit_left(workspace, message="m", author_name="a")
+    assert looked_at(workspace) == (1, 0, how, result)  # what came after that merge, and nothing else
+
+
+@pytest.mark.parametrize("fate", ["taken back", "target put back", "target deleted"])
+def test_retention__a_merge_that_is_no_longer_there_counts_for_nothing(workspace, checkout, repository, owner, fate):
+    before = git(repository, "rev-parse", "trunk").strip()
+    (checkout / "new.txt").write_text("1\n")
+    run_merge(request_merge(workspace=workspace, how="squash", message="m").pk)
+    attempt = workspace.merges.get()
+    if fate == "taken back":
+        run_merge(request_revert(merge=attempt, message="Take it back", actor=owner).pk)
+    elif fate == "target put back":
+        git(repository, "reset", "-q", "--hard", before)
+    else:
+        git(repository, "switch", "-q", "-c", "elsewhere", before)
+        git(repository, "branch", "-q", "-D", "trunk")
+    assert looked_at(workspace)[0] == 1
+    request_removal(workspace)
+    remove_workspace(workspace.pk)
+    assert "new.txt" in Path(KeptWork.objects.get(workspace=workspace).patch).read_text()
+
+
+def test_look_at__a_merge_that_was_taken_back_is_in_the_history_still(workspace, checkout, owner):
+    (checkout / "new.txt").write_text("1\n")
+    attempt = request_merge(workspace=workspace, how="merge", message="m")
+    run_merge(attempt.pk)
+    attempt.refresh_from_db()
+    assert looked_at(workspace) == (0, 0, "merge", attempt.result_commit)
+    run_merge(request_revert(merge=attempt, message="Take it back", actor=owner).pk)
+    assert looked_at(workspace) == (0, 0, "taken_back", attempt.result_commit)
+
+
+def test_look_at__a_merged_pull_request_counts_once_the_target_has_it(workspace, checkout, repository):
+    (checkout / "new.txt").write_text("1\n")
+    head = commit_left(workspace, message="m", author_name="a")
+    git(repository, "merge", "-q", "--squash", head)
+    git(repository, "commit", "-q", "-m", "Squashed on the forge (#7)")
+    merged = git(repository, "rev-parse", "trunk").strip()
+    git(repository, "reset", "-q", "--hard", "trunk~1")
+    PullRequest.objects.create(
+        workspace=workspace, state="merged", repository="o/r", number=7, title="t", head_branch="studio/demo-1",
+        base_branch="trunk", head_commit=head, merge_commit=merged,
+    )  # fmt: skip
+    assert looked_at(workspace) == (1, 0, "", "")  # on the forge only
+    git(repository, "merge", "-q", "--ff-only", merged)
+    assert looked_at(workspace) == (0, 0, "pull_request", merged)

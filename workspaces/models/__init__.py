@@ -14,7 +14,7 @@ from workspaces.models.kept import KeptWork
 from workspaces.models.merge import MergeAttempt, MergeKind, MergeState
 from workspaces.models.project import Project, ProjectMembership
 from workspaces.models.setup import DevServer, ProjectSetup, ServerState, WorkspaceSetup
-from workspaces.models.workspace import Workspace, WorkspaceState
+from workspaces.models.workspace import MergedHow, Workspace, WorkspaceState
 
 __all__ = [
     "ChecksState",
@@ -28,6 +28,7 @@ __all__ = [
     "MergeAttempt",
     "MergeKind",
     "MergeState",
+    "MergedHow",
     "Project",
     "ProjectMembership",
     "ProjectSetup",

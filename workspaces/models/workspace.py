@@ -29,6 +29,16 @@ ABSENT: dict[str, str] = {
 }
 
 
+class MergedHow(models.TextChoices):
+    """How the target branch came to have what a workspace held."""
+
+    MERGE = "merge", "merged"
+    SQUASH = "squash", "squashed"
+    REBASE = "rebase", "rebased"
+    PULL_REQUEST = "pull_request", "merged by a pull request"
+    TAKEN_BACK = "taken_back", "merged and taken back since"
+
+
 class Workspace(Claimable):
     """A worktree on a branch of its own below the data folder, from a recorded base commit."""
 
@@ -54,8 +64,12 @@ class Workspace(Claimable):
     keep = models.BooleanField(default=False, help_text="A person keeps it, however long ago its task was finished.")
     size_bytes = models.BigIntegerField(null=True, blank=True, help_text="What it takes on the disk.")
     size_partial = models.BooleanField(default=False, help_text="Too large to be measured whole: at least so much.")
-    ahead = models.PositiveIntegerField(null=True, blank=True, help_text="Commits that its target does not have.")
+    ahead = models.PositiveIntegerField(null=True, blank=True, help_text="Commits that are merged nowhere.")
     uncommitted = models.PositiveIntegerField(null=True, blank=True, help_text="Files that are in no commit.")
+    merged_how = models.CharField(
+        max_length=12, choices=MergedHow, blank=True, help_text="Empty: by no recorded merge."
+    )
+    merged_as = models.CharField(max_length=64, blank=True, help_text="The commit of the target that the merge made.")
     trouble = models.TextField(blank=True, help_text="How it was damaged from outside, in words.")
     looked_at = models.DateTimeField(null=True, blank=True, help_text="As of when size and trouble are known.")
     look_due = models.DateTimeField(null=True, blank=True, help_text="When it is looked at again.")

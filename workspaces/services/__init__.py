@@ -38,7 +38,13 @@ from workspaces.services.pull_requests import (
 )
 from workspaces.services.removal import remove_workspace, request_removal
 from workspaces.services.repair import relocate_project, repair_workspace
-from workspaces.services.retention import discard_workspace, hold_workspace, let_go, release_workspace
+from workspaces.services.retention import (
+    discard_workspace,
+    hold_workspace,
+    let_go,
+    look_before_removal,
+    release_workspace,
+)
 from workspaces.services.starting import (
     make_workspace,
     restore_kept,
@@ -69,6 +75,7 @@ __all__ = [
     "left_markers",
     "let_go",
     "look_at",
+    "look_before_removal",
     "make_workspace",
     "mark_seen",
     "open_kept",

@@ -17,7 +17,8 @@ from workspaces.disk import Size, measure
 from workspaces.models import Workspace, WorkspaceState
 from workspaces.remedies import in_words
 from workspaces.services.checkouts import ERROR_LIMIT, Away, checkout_path, require_repository
-from workspaces.services.retention import tell
+from workspaces.services.merged import Standing, standing_of
+from workspaces.services.news import tell
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import readable
 
@@ -46,30 +47,32 @@ def look_at(workspace_id: uuid.UUID | str) -> None:
         return
     trouble = damage_of(row)
     size = Size(0, partial=False) if trouble else measure(checkout_path(row), seconds=MEASURE_SECONDS)
-    ahead, uncommitted = _unmerged(row) if not trouble else (row.ahead, row.uncommitted)
-    changed = trouble != row.trouble
+    found: dict[str, object] = {"trouble": trouble, "size_partial": size.partial}
+    if not trouble:
+        found |= {"size_bytes": size.bytes, **_unmerged(row)}
+    changed = row.looked_at is None or any(getattr(row, name) != value for name, value in found.items())
     with transaction.atomic():
-        Workspace.objects.filter(pk=row.pk, state=WorkspaceState.READY).update(
-            size_bytes=row.size_bytes if trouble else size.bytes,
-            size_partial=size.partial,
-            ahead=ahead,
-            uncommitted=uncommitted,
-            trouble=trouble,
-            looked_at=now(),
-            look_due=later(AGAIN_SECONDS),
-        )
-        if changed:
+        rows = Workspace.objects.filter(pk=row.pk, state=WorkspaceState.READY)
+        if rows.update(**found, looked_at=now(), look_due=later(AGAIN_SECONDS)) and changed:
             tell(row)
 
 
-def _unmerged(row: Workspace) -> tuple[int | None, int | None]:
+def _unmerged(row: Workspace) -> dict[str, object]:
+    """What in the workspace is merged and what is not, as fields of its row; unknown where it cannot be told."""
+    standing, uncommitted = None, None
     try:
         status = vcs_named(row.project.vcs).status(checkout_path(row), row.base_branch)
+        standing = standing_of(row, status.head)
+        uncommitted = len({*status.staged, *status.unstaged, *status.untracked, *status.conflicted})
     except (StudioError, OSError) as error:
         log.info("workspace_not_looked_at", workspace=str(row.pk), error=str(error))
-        return None, None
-    files = {*status.staged, *status.unstaged, *status.untracked, *status.conflicted}
-    return status.ahead, len(files)
+    merged = standing or Standing(0)
+    return {
+        "ahead": standing.beyond if standing else None,
+        "uncommitted": uncommitted,
+        "merged_how": merged.how or "",
+        "merged_as": merged.commit,
+    }
 
 
 def damage_of(row: Workspace) -> str:

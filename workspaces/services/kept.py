@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import structlog
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 
 from studio.kernel.clock import now
@@ -21,6 +22,7 @@ from studio.kernel.errors import Conflict, NotFound
 from studio.kernel.permissions import Role
 from workspaces.models import KeptWork, Workspace
 from workspaces.selectors import projects_visible_to, require_role
+from workspaces.services.news import tell_kept
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -109,7 +111,9 @@ def mark_seen(rows: QuerySet[KeptWork]) -> None:
 def hold_kept(*, actor: Person, kept: KeptWork, keep: bool) -> KeptWork:
     """Keep it whatever its age, or let its time count again. Needs the role reviewer."""
     _require(actor, kept, Role.REVIEWER)
-    KeptWork.objects.filter(pk=kept.pk).update(keep=keep)
+    with transaction.atomic():
+        KeptWork.objects.filter(pk=kept.pk).update(keep=keep)
+        tell_kept(kept)
     kept.keep = keep
     return kept
 
@@ -142,7 +146,9 @@ def _delete(kept: KeptWork) -> None:
     for place in (kept.patch, kept.bundle):
         if place and _is_ours(Path(place)):
             Path(place).unlink(missing_ok=True)
-    KeptWork.objects.filter(pk=kept.pk, deleted_at__isnull=True).update(deleted_at=now())
+    with transaction.atomic():
+        KeptWork.objects.filter(pk=kept.pk, deleted_at__isnull=True).update(deleted_at=now())
+        tell_kept(kept)
     log.info("kept_work_deleted", kept=str(kept.pk), label=kept.label)
 
 

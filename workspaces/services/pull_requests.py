@@ -270,6 +270,8 @@ def _write(row: PullRequest, pull: Pull, checks: list[Check]) -> bool:
     )  # fmt: skip
     if row.state not in ACTIVE:
         row.settled_at = now()
+    if row.state == PullRequestState.MERGED and pull.head_commit:
+        row.head_commit = pull.head_commit  # what was pushed at the last moment may not be in it
     return before != (row.state, row.draft, row.title, row.checks, row.merge_commit)
 
 

@@ -10,7 +10,6 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from studio import outbox
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
@@ -18,7 +17,7 @@ from studio.queue import Names, enqueue
 from workspaces.commands.ending import end_in_workspace
 from workspaces.commands.keep import forget_outputs
 from workspaces.locks import Busy, held
-from workspaces.models import MergeAttempt, MergeKind, MergeState, Workspace, WorkspaceState
+from workspaces.models import Workspace, WorkspaceState
 from workspaces.remedies import in_words
 from workspaces.services.checkouts import (
     AGENT_EMAIL,
@@ -29,6 +28,8 @@ from workspaces.services.checkouts import (
     require_repository,
 )
 from workspaces.services.kept import record_kept
+from workspaces.services.merged import standing_of
+from workspaces.services.news import tell
 from workspaces.services.ownership import InUse, forget_note, require_own, require_unused
 from workspaces.setup.cleanup import clean_up, release
 from workspaces.signals import workspace_leaving, workspace_needed
@@ -48,6 +49,7 @@ def request_removal(workspace: Workspace) -> None:
         rows = Workspace.objects.filter(pk=workspace.pk).exclude(state=WorkspaceState.REMOVED)
         if rows.update(state=WorkspaceState.REMOVING, error="", lease_until=None):
             enqueue(Names.REMOVE_WORKSPACE, workspace.pk)
+            tell(workspace)
             workspace_leaving.send(sender=Workspace, workspace=workspace)
 
 
@@ -76,7 +78,9 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
         said = (error if isinstance(error, Upstream) else in_words(error)).message
         log.warning("workspace_not_removed", workspace=str(row.pk), error=said)
         wait = IN_USE_SECONDS if isinstance(error, InUse) else RETRY_SECONDS
-        Workspace.objects.filter(pk=row.pk).update(error=cut(clean(said), ERROR_LIMIT), lease_until=later(wait))
+        with transaction.atomic():
+            Workspace.objects.filter(pk=row.pk).update(error=cut(clean(said), ERROR_LIMIT), lease_until=later(wait))
+            tell(row)
         return
     with transaction.atomic():
         if (
@@ -85,8 +89,7 @@ def remove_workspace(workspace_id: uuid.UUID | str) -> None:
             .update(state=WorkspaceState.REMOVED, error="", removed_at=now(), kept_patch=kept, lease_until=None)
         ):
             record_kept(row, kept_folder(row) / kept_stem(row))
-            payload = {"workspace": str(row.pk), "state": WorkspaceState.REMOVED}
-            outbox.publish(row.project_id, f"workspace:{row.pk}", "workspace.updated", payload)
+            tell(row)
     release(row)
     forget_outputs(row)
 
@@ -114,7 +117,7 @@ def _keep_and_delete(row: Workspace) -> str:
             "storage page, or look at it and delete it by hand."
         )
     if head is not None:
-        merged = _is_merged(row, vcs, repository, head)
+        merged = standing_of(row, head).beyond == 0
         folder, stem = kept_folder(row), kept_stem(row)
         place = vcs.export(repository, row.branch, row.base_commit, head, folder, stem, merged=merged)
         kept = str(place) if place is not None else kept
@@ -127,15 +130,6 @@ def _keep_and_delete(row: Workspace) -> str:
     if path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     return kept
-
-
-def _is_merged(row: Workspace, vcs: Vcs, repository: Path, head: str) -> bool:
-    """Whether the target branch has everything of `head`: by a merge of the studio, or by anybody's."""
-    merges = MergeAttempt.objects.filter(workspace=row, kind=MergeKind.MERGE, state=MergeState.MERGED)
-    if merges.filter(source_commit=head).exists():
-        return True
-    target = vcs.tip(repository, row.base_branch)
-    return head == row.base_commit or (target is not None and vcs.contains(repository, target, head))
 
 
 def _keep_nested(row: Workspace, vcs: Vcs, path: Path) -> str:

@@ -15,9 +15,9 @@ from workspaces.models import Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.services.checkouts import LOCK_PATIENCE, checkout_path, require_repository
 from workspaces.services.inspection import damage_of, look_at
+from workspaces.services.news import tell
 from workspaces.services.ownership import leave_note, require_own
 from workspaces.services.projects import resolve_path
-from workspaces.services.retention import tell
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import readable
 

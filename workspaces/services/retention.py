@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from studio import outbox
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict
 from studio.kernel.permissions import Role
 from workspaces.commands.services import ACTIVE, request_end
 from workspaces.models import Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
+from workspaces.services.leaving import Leaving, leaving_of
+from workspaces.services.news import tell
 from workspaces.services.removal import request_removal
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def release_workspace(workspace: Workspace) -> None:
             return
         for command_id in workspace.commands.filter(state__in=ACTIVE).values_list("pk", flat=True):
             request_end(command_id, "Its task was finished.")
+        tell(workspace)
 
 
 def let_go(workspace: Workspace) -> bool:
@@ -62,30 +64,62 @@ def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Worksp
     return workspace
 
 
-def discard_workspace(*, actor: Person, workspace: Workspace) -> None:
+def look_before_removal(*, actor: Person, workspace: Workspace) -> Leaving:
+    """What would go with the checkout now, and what of it is kept. Needs the role viewer.
+
+    Raises Conflict when it has gone, or its task is not finished.
+    """
+    require_role(actor, workspace.project, Role.VIEWER)
+    row = Workspace.objects.select_related("project").get(pk=workspace.pk)
+    _require_removable(row)
+    return leaving_of(row)
+
+
+def discard_workspace(*, actor: Person, workspace: Workspace, confirmed: bool = False) -> None:
     """Remove the workspace of a finished task now; what is not merged is kept. Needs the role maintainer.
 
-    Raises Conflict while its task is not finished: its work goes on in it.
+    Raises Conflict while its task is not finished: its work goes on in it; and unless `confirmed` when something would go that
+    is not kept. A removal that was begun and failed is tried again without being asked for twice.
     """
     require_role(actor, workspace.project, Role.MAINTAINER)
-    row = Workspace.objects.get(pk=workspace.pk)
+    row = Workspace.objects.select_related("project").get(pk=workspace.pk)
+    _require_removable(row)
+    if not confirmed and row.state != WorkspaceState.REMOVING:
+        _require_nothing_lost(row)
+    request_removal(row)
+
+
+def _require_nothing_lost(row: Workspace) -> None:
+    found = leaving_of(row)
+    if not found.needs_confirmation:
+        return
+    many = "1 ignored file" if found.lost_files == 1 else f"{found.lost_files} ignored files"
+    named = (
+        f" ({', '.join(one.name for one in found.lost[:3])}{', …' if len(found.lost) > 3 else ''})"
+        if found.lost
+        else ""
+    )
+    why = (
+        f"it cannot be said what would go: {found.unknown}"
+        if found.unknown
+        else f"{many}{named} would go and are not kept."
+    )
+    raise Conflict(
+        f"The checkout of {row.label} was not removed, because {why} Look at what goes first, then confirm the removal.",
+        code="confirmation_needed",
+        allowed=[],
+        detail={"lost_files": found.lost_files, "lost_bytes": found.lost_bytes},
+    )
+
+
+def _require_removable(row: Workspace) -> None:
     if row.state == WorkspaceState.REMOVED:
-        raise Conflict(f"The checkout of {workspace.label} has been removed already.", allowed=[])
+        raise Conflict(f"The checkout of {row.label} has been removed already.", allowed=[])
     if row.finished_at is None and row.state != WorkspaceState.REMOVING:
         raise Conflict(
-            f"{workspace.label} is not finished, and its work goes on in this checkout. Complete or cancel the task first.",
+            f"{row.label} is not finished, and its work goes on in this checkout. Complete or cancel the task first.",
             allowed=["keep"],
         )
-    with transaction.atomic():
-        request_removal(workspace)
-        tell(workspace)
-
-
-def tell(workspace: Workspace) -> None:
-    """Tell the project's feed that the workspace's row has changed. Inside the transaction that makes it true."""
-    outbox.publish(
-        workspace.project_id, f"workspace:{workspace.pk}", "workspace.updated", {"workspace": str(workspace.pk)}
-    )
 
 
 def remove_due() -> int:

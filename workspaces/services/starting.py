@@ -18,7 +18,7 @@ from studio.queue import Names, enqueue
 from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.services.checkouts import Start, ensure_workspace, require_repository, write_row
-from workspaces.services.retention import tell
+from workspaces.services.news import tell
 from workspaces.vcs import vcs_named
 
 if TYPE_CHECKING:
@@ -106,3 +106,6 @@ def make_workspace(workspace_id: uuid.UUID | str) -> None:
         ensure_workspace(project=row.project, label=row.label, workspace_id=row.pk)
     except Upstream as error:
         log.info("workspace_not_made", workspace=str(row.pk), error=error.message)
+    with transaction.atomic():
+        enqueue(Names.LOOK_AT_WORKSPACE, row.pk)
+        tell(row)

@@ -249,6 +249,10 @@ class Vcs(Protocol):
         """At most `limit` bytes of a plain file as it is in `commit`; None when there is none. Links are not followed."""
         ...
 
+    def ignored(self, checkout: Path) -> list[str]:
+        """What is ignored in the checkout and so in no commit: files, and folders that are ignored whole, ending with a slash."""
+        ...
+
     def nested_repositories(self, checkout: Path) -> list[str]:
         """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
         ...
@@ -275,6 +279,10 @@ class Vcs(Protocol):
 
     def contains(self, repository: Path, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is `commit` or before it."""
+        ...
+
+    def count_beyond(self, repository: Path, commit: str, known: Sequence[str]) -> int:
+        """How many commits `commit`, which is there, has that none of `known` has; those of `known` that are gone have none."""
         ...
 
     def common(self, repository: Path, one: str, other: str) -> str | None:

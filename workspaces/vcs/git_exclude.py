@@ -12,7 +12,7 @@ import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from workspaces.vcs.git_command import git, git_folder, line, listed, name, names
+from workspaces.vcs.git_command import LONG_TIMEOUT, git, git_folder, line, listed, name, names
 
 PATHS = "studio-excluded"  # in the worktree's own folder: the paths, each ended with NUL
 PATTERNS = "studio-exclude"
@@ -92,6 +92,19 @@ def excluded_paths(checkout: Path) -> list[str]:
         return names((git_folder(checkout) / PATHS).read_bytes())
     except OSError:
         return []
+
+
+def ignored(checkout: Path, env: Mapping[str, str] | None = None) -> list[str]:
+    """What is ignored in the checkout: files, and folders that are ignored whole, ending with a slash."""
+    asked = ("ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z")
+    found: list[str] = []
+    folder = ""
+    for path in sorted(names(git(checkout, *asked, env=env, timeout=LONG_TIMEOUT).stdout)):
+        if folder and path.startswith(folder):
+            continue  # named by its folder already
+        folder = path if path.endswith("/") else folder
+        found.append(path)
+    return found
 
 
 def place_of(path: str, places: Container[str]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
-from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, name, names, version
+from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
 from workspaces.vcs.git_exclude import excluded_paths, place_of
 from workspaces.vcs.git_loose import loose_tip
 
@@ -125,6 +126,11 @@ def identity(repository: Path) -> Person | None:
 def contains(repository: Path, commit: str, ancestor: str) -> bool:
     """Whether `ancestor` is `commit` or before it."""
     return git(repository, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).code == 0
+
+
+def count_beyond(repository: Path, commit: str, known: Sequence[str]) -> int:
+    """How many commits `commit`, which is there, has that none of `known` has; those of `known` that are gone have none."""
+    return int(line(repository, "rev-list", "--count", "--ignore-missing", commit, "--not", *known))
 
 
 def common(repository: Path, one: str, other: str) -> str | None:

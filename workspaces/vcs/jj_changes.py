@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workspaces.vcs import git_changes, git_marks
+from workspaces.vcs import git_changes, git_exclude, git_marks
 from workspaces.vcs.base import Changes, CheckoutStatus
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, names
 from workspaces.vcs.git_exclude import drop_staged, pattern, place_of, places_of
@@ -142,6 +142,12 @@ def nested_repositories(checkout: Path) -> list[str]:
     with borrowed(checkout) as env:
         others = [path for path in _others(checkout, env) if not place_of(path, own)]
         return [path for path in others if path.endswith("/") or not _is_storable(path)]
+
+
+def ignored(checkout: Path) -> list[str]:
+    """What is ignored in the workspace, which jj decides as git does; jj's own folder is none of it."""
+    with borrowed(checkout) as env:
+        return [path for path in git_exclude.ignored(checkout, env) if path != ".jj/"]
 
 
 def _others(checkout: Path, env: Mapping[str, str]) -> list[str]:

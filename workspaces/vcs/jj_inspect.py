@@ -7,6 +7,7 @@ workspaces only jj knows. In a colocated repository a person may have used git s
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,6 +228,11 @@ def identity(repository: Path) -> Person | None:
 def contains(repository: Path, commit: str, ancestor: str) -> bool:
     """Whether `ancestor` is `commit` or before it."""
     return git_inspect.contains(git_store(repository), commit, ancestor)
+
+
+def count_beyond(repository: Path, commit: str, known: Sequence[str]) -> int:
+    """How many commits `commit`, which is there, has that none of `known` has; those of `known` that are gone have none."""
+    return git_inspect.count_beyond(git_store(repository), commit, known)
 
 
 def common(repository: Path, one: str, other: str) -> str | None:

@@ -73,6 +73,25 @@ def test_commit__everything_once_by_whom_it_was(world, checkout):
     assert (checkout / "noise.log").exists()
 
 
+def test_ignored__names_files_and_whole_folders_and_nothing_else(world, checkout):
+    write(
+        checkout, {"noise.log": "n\n", "build/a/b.o": "b\n", "build/c.o": "c\n", "lib/x.log": "x\n", "seen.txt": "s\n"}
+    )
+    assert world.vcs.ignored(checkout) == ["build/", "lib/x.log", "noise.log"]
+    assert "noise.log" not in [file.path for file in world.vcs.changes(checkout, world.target).files]
+
+
+def test_count_beyond__leaves_out_what_is_known(world, checkout):
+    base = world.target
+    one = world.commit(checkout, {"one.txt": "1\n"})
+    two = world.commit(checkout, {"two.txt": "2\n"})
+    count = world.vcs.count_beyond
+    assert count(world.repository, two, [base]) == 2
+    assert count(world.repository, two, [base, one]) == 1
+    assert count(world.repository, two, [base, two, "0" * 40]) == 0
+    assert count(world.repository, two, ["0" * 40, base]) == 2
+
+
 def test_commit__what_the_agent_committed_itself_is_kept(world, checkout):
     write(checkout, {"one.txt": "1\n"})
     if world.is_jj:

@@ -19,6 +19,7 @@ from studio.kernel.claim import claim, fenced, renew
 from studio.kernel.clock import now
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean, cut
+from studio.queue import Names, enqueue
 from workspaces.locks import Busy, held
 from workspaces.models import MergeAttempt, MergeKind, MergeState
 from workspaces.remedies import in_words
@@ -153,6 +154,7 @@ def _settle(attempt: MergeAttempt, epoch: int | None, settlement: Settlement) ->
             lease_until=None,
         ):
             merge_settled.send(sender=MergeAttempt, attempt_id=attempt.pk)
+            enqueue(Names.LOOK_AT_WORKSPACE, attempt.workspace_id)
 
 
 def _postpone(attempt: MergeAttempt, error: Upstream) -> None:
