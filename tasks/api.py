@@ -129,9 +129,9 @@ class TaskStart(APIView):
         operation_id="tasks_start_from", parameters=[REF], request=StartFromSerializer, responses=TaskSerializer
     )
     def post(self, request: Request, ref: str) -> Response:
-        """Choose what a task that has not started begins at: a local branch, or kept work. Needs the role maintainer.
+        """Choose what a task that has not started begins at: a branch, a worktree, or kept work. Needs the role maintainer.
 
-        Its checkout gets a branch of its own that begins there.
+        Its checkout gets a branch of its own that begins there. The project's `starts` names branches and worktrees.
         """
         return Response(
             TaskSerializer(

@@ -191,10 +191,17 @@ class TaskEditSerializer(StrictSerializer[Any]):
 
 
 class StartFromSerializer(StrictSerializer[Any]):
-    """What a task begins at; with neither it is the tip of the project's target branch."""
+    """What a task begins at; with none it is the tip of the project's target branch."""
 
     branch = serializers.CharField(
         required=False, allow_blank=True, help_text="A local branch of the repository. It is not moved."
+    )
+    worktree = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        help_text="The path of a worktree (jj: workspace) of the repository. What is in it now comes along, uncommitted files "
+        "too; it is not touched.",
     )
     kept = serializers.UUIDField(required=False, allow_null=True, help_text="Kept work of the same project, by its id.")
 

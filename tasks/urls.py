@@ -24,6 +24,7 @@ urlpatterns = [
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),
     path("tasks/<str:ref>/merge/", merge.merge_preview, name="task-merge"),
     path("tasks/<str:ref>/conflicts/", merge.conflicts, name="task-conflicts"),
+    path("projects/<str:key>/starts/", start.start_places, name="start-places"),
     path("tasks/<str:ref>/start-from/", start.task_start_from, name="task-start-from"),
     path("tasks/<str:ref>/act/<slug:action>/", task.task_act, name="task-act"),
 ]

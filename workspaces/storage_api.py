@@ -29,6 +29,7 @@ from workspaces.storage_serializers import (
     RelocateSerializer,
     RemoveSerializer,
     RepairedSerializer,
+    StartsSerializer,
     StorageSerializer,
     StoredWorkspaceSerializer,
 )
@@ -47,6 +48,18 @@ class ProjectStorage(APIView):
         found = storage_of(project)
         services.mark_seen(kept_of(project))
         return Response(StorageSerializer(found).data)
+
+
+class ProjectStarts(APIView):
+    """What a task of the project may begin at."""
+
+    @extend_schema(operation_id="projects_starts", parameters=[REF], responses=StartsSerializer)
+    def get(self, request: Request, ref: str) -> Response:
+        """Read the local branches and the worktrees of people that a new task may begin at, at most 200 of each."""
+        project = project_by(ref)
+        require_role(request.user, project, Role.MAINTAINER)
+        found = {"branches": services.start_choices(project), "worktrees": services.worktree_choices(project)}
+        return Response(StartsSerializer(found).data)
 
 
 class ProjectPlace(APIView):
@@ -216,6 +229,7 @@ def sent(file: Download) -> StreamingHttpResponse:
 
 urlpatterns: list[URLPattern] = [
     path("projects/<str:ref>/storage", ProjectStorage.as_view(), name="api-project-storage"),
+    path("projects/<str:ref>/starts", ProjectStarts.as_view(), name="api-project-starts"),
     path("projects/<str:ref>/relocate", ProjectPlace.as_view(), name="api-project-relocate"),
     path("workspaces/<uuid:workspace_id>/keep", WorkspaceKeep.as_view(), name="api-workspace-keep"),
     path("workspaces/<uuid:workspace_id>/remove", WorkspaceRemove.as_view(), name="api-workspace-remove"),

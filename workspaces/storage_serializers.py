@@ -125,6 +125,20 @@ class LeavingSerializer(serializers.Serializer[Any]):
     needs_confirmation = serializers.BooleanField(help_text="POST refuses without `confirm`.")
 
 
+class WorktreeSerializer(serializers.Serializer[Any]):
+    """A worktree (jj: a workspace) that a person made, or the repository's own."""
+
+    path = serializers.CharField()
+    branch = serializers.CharField(allow_blank=True, help_text="Empty when it is on none.")
+
+
+class StartsSerializer(serializers.Serializer[Any]):
+    """What a task may begin at."""
+
+    branches = serializers.ListField(child=serializers.CharField())
+    worktrees = WorktreeSerializer(many=True)
+
+
 class RelocateSerializer(StrictSerializer[Any]):
     """The new place of a repository that was moved."""
 

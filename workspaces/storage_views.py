@@ -50,6 +50,8 @@ class CheckoutView:
             return ("waits to be removed" if self.row.error else "being removed"), "amber"
         if self.row.state == WorkspaceState.CREATING:
             return "being made", "accent"
+        if self.row.finished_at and self.row.restores_id:
+            return "restored", "accent"
         return ("finished", "grey") if self.row.finished_at else ("in work", "green")
 
     @property

@@ -1,4 +1,4 @@
-"""Choosing what a task starts from, before it starts: a person's branch, or what was kept of an earlier attempt."""
+"""Choosing what a task starts from, before it starts: a person's branch or worktree, or what was kept."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from tasks import selectors
 from tasks.choices import Status
 from tasks.models import Task
 from tasks.services.moves import lock, record
-from workspaces.models import Workspace, WorkspaceState
+from workspaces.models import Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
-from workspaces.services import find_kept, let_go, start_at_branch, start_at_kept, write_started
+from workspaces.services import (
+    find_kept,
+    let_go,
+    start_at_branch,
+    start_at_kept,
+    start_at_worktree,
+    write_started,
+)
 
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
@@ -25,24 +32,54 @@ if TYPE_CHECKING:
 
 
 def start_from(
-    *, actor: Actor, task_ref: Task | uuid.UUID | str, branch: str = "", kept: uuid.UUID | str | None = None
+    *,
+    actor: Actor,
+    task_ref: Task | uuid.UUID | str,
+    branch: str = "",
+    worktree: str = "",
+    kept: uuid.UUID | str | None = None,
 ) -> Task:
-    """Have a task that has not started begin at a local branch or at kept work; with neither at the target branch again.
+    """Have a task that has not started begin at a branch, a worktree of a person or kept work; with none at the target again.
 
-    The checkout gets a branch of its own that begins there: the named branch is never moved. Needs the role maintainer.
-    Raises Conflict when the task has started, Invalid when both are given or the branch cannot be used.
+    The checkout gets a branch of its own that begins there: neither branch nor worktree is touched. Needs the role
+    maintainer. Raises Conflict when the task has started, Invalid when several are given or one cannot be used.
     """
     task = selectors.by_ref(actor, task_ref)
     if actor is not None:
         require_role(actor, task.project, Role.MAINTAINER)
-    if branch.strip() and kept:
-        raise Invalid("A task starts from a branch or from kept work, not from both.", detail={"field": "branch"})
+    if sum(map(bool, (branch.strip(), worktree, kept))) > 1:
+        raise Invalid("A task starts from one place: a branch, a worktree or kept work.", detail={"field": "branch"})
     _require_unstarted(task)
-    start = _start(actor, task, branch, kept)
+    start = find_start(actor=actor, project=task.project, branch=branch, worktree=worktree, kept=kept)
+    return begin_at(actor=actor, task=task, start=start)
+
+
+def find_start(
+    *, actor: Actor, project: Project, branch: str = "", worktree: str = "", kept: uuid.UUID | str | None = None
+) -> Start | None:
+    """What a task is to begin at, looked at before there is a row of it; None: the target branch. Needs the role maintainer.
+
+    One place at most is given. Raises Invalid when it cannot be used.
+    """
+    if not (branch.strip() or worktree or kept):
+        return None
+    if actor is not None:
+        require_role(actor, project, Role.MAINTAINER)
+    if worktree:
+        return start_at_worktree(project, worktree)
+    if branch.strip():
+        return start_at_branch(project, branch)
+    found = find_kept(actor, kept) if actor is not None and kept else None
+    if found is None or found.project_id != project.pk:
+        raise Invalid("This kept work belongs to another project.", detail={"field": "kept"})
+    return start_at_kept(found)
+
+
+def begin_at(*, actor: Actor, task: Task, start: Start | None) -> Task:
+    """Have the task begin at what `find_start` found. Raises Conflict when it has started meanwhile."""
     row = None
     if start is not None:
-        wanted = uuid.uuid4()
-        row = write_started(project=task.project, label=task.key, start=start, workspace_id=wanted)
+        row = write_started(project=task.project, label=task.key, start=start, workspace_id=uuid.uuid4())
     with transaction.atomic():
         locked = lock(task.pk)
         if locked.status != Status.TODO:
@@ -51,17 +88,6 @@ def start_from(
             _require_unstarted(locked)
         _attach(locked, row, actor)
     return selectors.by_ref(None, task.pk)
-
-
-def _start(actor: Actor, task: Task, branch: str, kept: uuid.UUID | str | None) -> Start | None:
-    if branch.strip():
-        return start_at_branch(task.project, branch)
-    if not kept:
-        return None
-    found = find_kept(actor, kept) if actor is not None else None
-    if found is None or found.project_id != task.project_id:
-        raise Invalid("This kept work belongs to another project.", detail={"field": "kept"})
-    return start_at_kept(found)
 
 
 def _require_unstarted(task: Task) -> None:

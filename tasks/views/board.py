@@ -21,6 +21,9 @@ from tasks import cards
 from tasks.choices import Needs, RunState, Status
 from tasks.models import Task
 from tasks.services.board import TITLE_LIMIT, create_task
+from tasks.services.lifecycle import act
+from tasks.services.starting import begin_at, find_start
+from tasks.views.start import places
 from workspaces.models import Project
 from workspaces.selectors import project_by, projects_visible_to, role_in
 from workspaces.storage import repository_trouble, stored_by
@@ -136,11 +139,11 @@ def create(request: HttpRequest, key: str) -> HttpResponse:
     found, role = _visible(request, key)
     context = {"project": found, **_create_context(found, role)}
     if request.method == "GET":
-        return render(request, "tasks/create.html", {**context, "posted": {}})
+        return render(request, "tasks/create.html", {**context, **_places(found, role), "posted": {}})
     try:
         task = _create(request, found)
     except StudioError as error:
-        context |= {"posted": request.POST, "wrong": error.message}
+        context |= {"posted": request.POST, "wrong": error.message, **_places(found, role)}
         template = "tasks/_create.html" if is_fragment(request) else "tasks/create.html"
         return render(request, template, context, status=status_of(error))
     said = f"{task.key} has started." if task.status != Status.TODO else f"{task.key} is on the board."
@@ -157,16 +160,31 @@ def _create(request: HttpRequest, found: Project) -> Task:
     priority = request.POST.get("priority", "") or "0"
     if not priority.removeprefix("-").isdecimal():
         raise Invalid("The priority is a whole number.")
+    chosen, _, place = request.POST.get("start_at", "").partition(":")
+    wanted = {chosen: place} if chosen in ("branch", "worktree") else {}
+    begins = find_start(
+        actor=request.user, project=found, **wanted
+    )  # what is wrong with it is said before there is a task
     labels = [label for label in (one.strip() for one in request.POST.get("labels", "").split(",")) if label]
-    return create_task(
+    start = request.POST.get("start") == "1"
+    task = create_task(
         actor=request.user,
         project=found,
         title=title,
         description=description,
         priority=int(priority),
         labels=labels,
-        start=request.POST.get("start") == "1",
+        start=start and begins is None,
     )
+    if begins is None:
+        return task
+    task = begin_at(actor=request.user, task=task, start=begins)
+    return act(actor=request.user, task_ref=task, action="start") if start else task
+
+
+def _places(found: Project, role: str | None) -> dict[str, Any]:
+    """What a new task may begin at, for who may choose it."""
+    return places(found) if at_least(role, Role.MAINTAINER) else {}
 
 
 def split_prompt(prompt: str) -> tuple[str, str]:

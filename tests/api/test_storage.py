@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 
 from studio.kernel.permissions import Role
 from tests.api.conftest import error_of, token_client
-from tests.factories import git, make_member, make_task
+from tests.factories import git, make_member, make_repository, make_task
 from workspaces.models import KeptWork, Workspace
 from workspaces.services import (
     commit_left,
@@ -179,3 +179,54 @@ def test_start_from__kept_work_of_an_earlier_attempt(project, kept, maintainer):
     make_workspace(task.workspace_id)
     assert (Path(task.workspace.path) / "new.txt").read_text() == "worth keeping\n"
     error_of(maintainer.post(f"/api/v1/tasks/{task.key}/start-from", {"kept": str(kept.pk), "branch": "main"}), 400)
+
+
+def test_start_from__a_worktree_of_a_person_with_what_is_not_committed(
+    project, maintainer, reviewer, tmp_path, settings
+):
+    repository, place = Path(project.path), Path(project.path).with_name(f"{Path(project.path).name} by hand")
+    git(repository, "worktree", "add", "-q", "-b", "feature/by-hand", str(place))
+    (place / "half.txt").write_text("half\n")
+    git(place, "add", "-A")
+    (place / "half.txt").write_text("half, and more\n")
+    (place / "out").symlink_to("/etc")
+    said, index = git(place, "status", "--porcelain"), Path(git(place, "rev-parse", "--git-dir").strip(), "index")
+    before = index.read_bytes()
+    own = ensure_workspace(project=project, label="DEMO-9")
+    url = "/api/v1/projects/DEMO/starts"
+    error_of(reviewer.get(url), 403)
+    found = maintainer.get(url).json()
+    assert found["worktrees"] == [
+        {"path": str(repository), "branch": "main"},
+        {"path": str(place), "branch": "feature/by-hand"},
+    ]
+    task = make_task(project)
+    url = f"/api/v1/tasks/{task.key}/start-from"
+    error_of(reviewer.post(url, {"worktree": str(place)}), 403)
+    for wrong in (own.path, "/etc", str(place / "nothing"), "nonsense"):
+        assert error_of(maintainer.post(url, {"worktree": wrong}), 400)["detail"]["field"] == "worktree"
+    assert maintainer.post(url, {"worktree": str(place)}).status_code == 200
+    assert (index.read_bytes(), git(place, "status", "--porcelain")) == (before, said)
+    (place / "half.txt").write_text("the person went on\n")
+    task.refresh_from_db()
+    assert (
+        "with 2 files that were not committed; taken as a link that leads outside: out" in task.workspace.started_from
+    )
+    git(repository, "gc", "-q", "--prune=now")  # it waits on a branch of its own
+    workspace = ensure_workspace(project=project, label=task.key, workspace_id=task.workspace_id)
+    folder = Path(workspace.path)
+    assert ((folder / "half.txt").read_text(), (folder / "out").readlink()) == ("half, and more\n", Path("/etc"))
+    assert git(folder, "log", "-1", "--format=%an").strip() == "A Person"
+    assert workspace.base_commit == git(repository, "rev-parse", "main").strip()
+
+
+def test_start_from__a_worktree_that_leads_into_another_repository(project, maintainer):
+    repository, stranger = Path(project.path), make_repository()
+    place = repository.with_name(f"{repository.name} lying")
+    git(repository, "worktree", "add", "-q", "--detach", str(place))
+    (place / ".git").write_text(f"gitdir: {stranger / '.git'}\n")
+    objects = sorted((stranger / ".git").rglob("*"))
+    (place / "new.txt").write_text("1\n")
+    url = f"/api/v1/tasks/{make_task(project).key}/start-from"
+    assert error_of(maintainer.post(url, {"worktree": str(place)}), 400)["detail"]["field"] == "worktree"
+    assert sorted((stranger / ".git").rglob("*")) == objects

@@ -201,3 +201,24 @@ def test_health__names_unknown_folders(as_owner, project, settings, tmp_path):
     stranger.rmdir()
     settings.STUDIO_DISK_LOW_MB = 10**9
     assert "are free on the disk" in body(as_owner.get("/health/"))
+
+
+def test_create__continues_from_a_worktree_or_a_branch(as_owner, as_reviewer, project):
+    repository = Path(project.path)
+    (repository / "app.py").write_text("half done\n")
+    git(repository, "branch", "feature/other")
+    url = "/projects/DEMO/tasks/new/"
+    page = body(as_owner.get(url))
+    value = f"worktree:{repository}"
+    assert (f'value="{value}"' in page, 'value="branch:feature/other"' in page) == (True, True)
+    assert "Continue from" not in body(as_reviewer.get(url))
+    assert f'value="{value}"' in body(as_owner.get("/projects/DEMO/starts/", headers=FRAGMENT))
+    posted = {"prompt": "Go on", "start_at": "worktree:/nowhere"}
+    page = body(as_owner.post(url, posted))
+    assert ("is no worktree of" in page, project.tasks.count()) == (True, 0)  # nothing half made
+    as_owner.post(url, {**posted, "start_at": value})
+    task = project.tasks.get()
+    assert task.workspace.started_from.endswith("with 1 file that was not committed")
+    made = ensure_workspace(project=project, label=task.key, workspace_id=task.workspace_id)
+    assert (Path(made.path) / "app.py").read_text() == "half done\n"
+    assert f'value="{repository}"' in body(as_owner.get(f"/tasks/{factories.make_task(project).key}/?tab=task"))

@@ -50,7 +50,9 @@ from workspaces.services.starting import (
     restore_kept,
     start_at_branch,
     start_at_kept,
+    start_at_worktree,
     start_choices,
+    worktree_choices,
     write_started,
 )
 from workspaces.services.sweep import sweep
@@ -100,11 +102,13 @@ __all__ = [
     "run_merge",
     "start_at_branch",
     "start_at_kept",
+    "start_at_worktree",
     "start_choices",
     "status_for",
     "sweep",
     "sync_pull_request",
     "update_project",
     "withdraw_pull_request",
+    "worktree_choices",
     "write_started",
 ]

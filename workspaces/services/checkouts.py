@@ -47,6 +47,7 @@ class Start:
     base: str  # what its change is held against
     words: str
     restores: KeptWork | None = None
+    held: bool = False  # nothing but the workspace's own branch would keep the commit
     alone: bool = False  # no task waits for it: it stays until a person lets it go
 
 

@@ -1,4 +1,4 @@
-"""Workspaces that do not begin at the target branch: at a person's branch, or at what was kept of another workspace."""
+"""Workspaces that do not begin at the target branch: at a person's branch or worktree, or at what was kept of another one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
 from studio.kernel.errors import Conflict, Invalid, NotFound, Upstream
@@ -17,16 +18,21 @@ from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
 from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
-from workspaces.services.checkouts import Start, ensure_workspace, require_repository, write_row
+from workspaces.services.checkouts import AGENT_EMAIL, Start, ensure_workspace, require_repository, write_row
 from workspaces.services.news import tell
+from workspaces.services.projects import resolve_path
 from workspaces.vcs import vcs_named
+from workspaces.vcs.base import Person, readable
+from workspaces.vcs.taking import Taken, Worktree
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    Person = AbstractBaseUser | AnonymousUser
+    Account = AbstractBaseUser | AnonymousUser
 
 SUGGESTED = 200
+NAMED = 3
+WORDS_LIMIT = 300
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +57,71 @@ def start_at_branch(project: Project, branch: str) -> Start:
             detail={"field": "branch"},
         )
     return Start(commit=tip, base=base, words=f"the branch {named}")
+
+
+def start_at_worktree(project: Project, path: str) -> Start:
+    """Begin at what a person has in a worktree of this repository, as it is now; the worktree is not touched.
+
+    What is not committed there (staged, unstaged and untracked, not what is ignored) becomes one commit on top of the last.
+    Raises Invalid when it cannot be taken; then nothing was changed.
+    """
+    require_repository(project)
+    vcs, repository = vcs_named(project.vcs), Path(project.path)
+    found = next((one for one in _worktrees(project) if str(one.path) == path), None)
+    if found is None or vcs.store(found.path) != vcs.store(repository):
+        raise Invalid(
+            f"“{cut(clean(path), 200)}” is no worktree of {project.name}, or lies where repositories may not be "
+            "(STUDIO_REPOSITORY_ROOTS). git worktree list (jj workspace list) names them.",
+            detail={"field": "worktree"},
+        )
+    place = readable(found.path)
+    author = vcs.identity(repository) or Person("OpenCode Studio", AGENT_EMAIL)
+    taken = vcs.take_over(found.path, f"What {found.path.name} held and nobody had committed", author)
+    target = vcs.tip(repository, project.default_branch)
+    base = vcs.common(repository, taken.commit, target) if target else None
+    if base is None:
+        raise Invalid(
+            f"{place} and {project.default_branch} have no commit in common, so it could never be merged.",
+            detail={"field": "worktree"},
+        )
+    return Start(commit=taken.commit, base=base, words=cut(_taken_words(found, taken), WORDS_LIMIT), held=True)
+
+
+def _taken_words(found: Worktree, taken: Taken) -> str:
+    """What was taken over, as a part of a sentence."""
+    files = "1 file that was" if taken.files == 1 else f"{taken.files or 'no'} files that were"
+    words = f"the worktree {readable(found.path)}{f' on {found.branch}' if found.branch else ''}, with {files} not committed"
+    for names, what in (
+        (taken.left_out, "not taken, because no commit can hold it"),
+        (taken.outside, "taken as a link that leads outside"),
+    ):
+        if names:
+            named = ", ".join(readable(name) for name in names[:NAMED]) + (" and more" if len(names) > NAMED else "")
+            words += f"; {what}: {named}"
+    return clean(words)
+
+
+def _worktrees(project: Project) -> list[Worktree]:
+    """The worktrees of people in the project's repository that may be looked at. Those of the studio are none."""
+    own = Path(settings.STUDIO_WORKSPACE_ROOT).resolve()
+    found = []
+    for one in vcs_named(project.vcs).worktrees(Path(project.path)):
+        try:
+            allowed = resolve_path(str(one.path)) == one.path and not one.path.is_relative_to(own)
+        except Invalid:
+            continue
+        if allowed:
+            found.append(one)
+    return found
+
+
+def worktree_choices(project: Project) -> list[Worktree]:
+    """The worktrees of people that a task may begin at, for suggestions; none while the repository cannot be read."""
+    try:
+        require_repository(project)
+        return _worktrees(project)[:SUGGESTED]
+    except Upstream:
+        return []
 
 
 def start_at_kept(kept: KeptWork) -> Start:
@@ -78,10 +149,13 @@ def start_choices(project: Project) -> list[str]:
 
 def write_started(*, project: Project, label: str, start: Start, workspace_id: uuid.UUID) -> Workspace:
     """The row of a workspace that begins at `start`; its checkout is made when it is first needed."""
-    return write_row(project, label, workspace_id, start)
+    row = write_row(project, label, workspace_id, start)
+    if start.held:
+        vcs_named(project.vcs).put_branch(Path(project.path), row.branch, start.commit)
+    return row
 
 
-def restore_kept(*, actor: Person, kept: KeptWork) -> Workspace:
+def restore_kept(*, actor: Account, kept: KeptWork) -> Workspace:
     """Make a workspace of its own from what was kept, on a new branch. It stays until a person lets it go.
 
     Needs the role maintainer. Nothing is asked of a task: a task that starts from it says so itself.

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from studio.kernel.errors import Upstream
 from studio.kernel.text import clean
+from workspaces.vcs.taking import Taken, Worktree
 
 
 def readable(name: str | Path) -> str:
@@ -372,6 +373,21 @@ class Vcs(Protocol):
 
     def moved_note(self, repository: Path, branch: str, new: str) -> str:
         """What a person should know right after a merge moved `branch` to `new`, as commands; empty when there is nothing."""
+        ...
+
+    def worktrees(self, repository: Path) -> list[Worktree]:
+        """Every checkout of the repository that is there, the repository's own first, those of the studio too."""
+        ...
+
+    def take_over(self, checkout: Path, message: str, author: Person) -> Taken:
+        """Commit what is in a person's checkout (staged, unstaged, untracked; not ignored), which is not touched in any way.
+
+        Objects are written and no branch moves. Raises Invalid, with what to do, for one that cannot be taken as it is.
+        """
+        ...
+
+    def put_branch(self, repository: Path, branch: str, commit: str) -> None:
+        """Make `branch`, which there is none of, at `commit`, so that the commit stays."""
         ...
 
     def export(

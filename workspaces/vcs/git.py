@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workspaces.vcs import (
+    git_adopt,
     git_changes,
     git_checkout,
     git_commit,
@@ -62,6 +63,9 @@ class GitVcs:
     update_checkout = staticmethod(git_update.update_checkout)
     restore_checkout = staticmethod(git_update.restore_checkout)
 
+    worktrees = staticmethod(git_adopt.worktrees)
+    take_over = staticmethod(git_adopt.take_over)
+    put_branch = staticmethod(git_adopt.put_branch)
     branches = staticmethod(git_push.branches)
     remotes = staticmethod(git_push.remotes)
     push = staticmethod(git_push.push)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workspaces.vcs import (
+    jj_adopt,
     jj_changes,
     jj_checkout,
     jj_commit,
@@ -30,6 +31,9 @@ class JjVcs:
     count_beyond = staticmethod(jj_inspect.count_beyond)
     common = staticmethod(jj_inspect.common)
     fork_point = staticmethod(jj_inspect.fork_point)
+    worktrees = staticmethod(jj_adopt.worktrees)
+    take_over = staticmethod(jj_adopt.take_over)
+    put_branch = staticmethod(jj_adopt.put_branch)
     branches = staticmethod(jj_inspect.branches)
 
     create_checkout = staticmethod(jj_checkout.create_checkout)

@@ -1,0 +1,116 @@
+"""Taking over what a person has in a worktree of their own: as one commit that no branch points at, the worktree untouched.
+
+git looks at the files through a copy of the worktree's index, so its own index, HEAD and files stay as they are to the byte.
+Objects are added to the repository, as every commit of the studio adds them. Links are stored as links and never followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from studio.kernel.errors import Invalid
+from workspaces.vcs.base import Person, readable
+from workspaces.vcs.git_changes import scratch_index
+from workspaces.vcs.git_checkout import worktrees as checkouts_of
+from workspaces.vcs.git_command import LONG_TIMEOUT, commit_of, git, line, listed, name, names
+from workspaces.vcs.git_inspect import operation
+from workspaces.vcs.taking import Taken, Worktree
+
+FILES_LIMIT = 50_000
+BYTES_LIMIT = 512 * 1024 * 1024
+MEGABYTE = 1024 * 1024
+LINK = " 120000 "  # as the new mode of a row
+
+
+def refuse(code: str, sentence: str) -> Invalid:
+    """A worktree that cannot be taken over, in words."""
+    return Invalid(f"{sentence} Nothing was changed.", code=code, detail={"field": "worktree"})
+
+
+def worktrees(repository: Path) -> list[Worktree]:
+    """The checkouts of the repository that are there, its own first."""
+    return [
+        Worktree(Path(row["worktree"]), row.get("branch", "").removeprefix("refs/heads/"))
+        for row in checkouts_of(repository)
+    ]
+
+
+def take_over(checkout: Path, message: str, author: Person) -> Taken:
+    """What is in the worktree as a commit on top of its own last one; that one itself when nothing else is there."""
+    place = readable(checkout)
+    if begun := operation(checkout):
+        raise refuse(
+            "worktree_busy", f"In {place} a {begun} was begun and not ended: end it or abort it, then try again."
+        )
+    head = commit_of(checkout, "HEAD")
+    if head is None:
+        raise refuse("worktree_empty", f"{place} has no commit yet: make a first one, then try again.")
+    with scratch_index(checkout) as (env, nested):
+        require_small(checkout, names(git(checkout, "diff-index", "--name-only", "-z", head, env=env).stdout))
+        left_out = [f":(top,exclude,literal){path.rstrip('/')}" for path in nested]
+        options = ("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul")
+        git(checkout, *options, given=listed([":/", *left_out]), env=env, timeout=LONG_TIMEOUT)
+        tree = line(checkout, "write-tree", env=env)
+    commit = head if tree == line(checkout, "rev-parse", f"{head}^{{tree}}") else ""
+    commit = commit or commit_tree(checkout, tree, [head], message, author)
+    return described(checkout, checkout, head, commit, nested)
+
+
+def commit_tree(store: Path, tree: str, parents: Iterable[str], message: str, author: Person) -> str:
+    """A commit that no branch points at."""
+    identity = {
+        "GIT_AUTHOR_NAME": author.name,
+        "GIT_AUTHOR_EMAIL": author.email,
+        "GIT_COMMITTER_NAME": author.name,
+        "GIT_COMMITTER_EMAIL": author.email,
+    }
+    flags = [part for parent in parents for part in ("-p", parent)]
+    done = git(store, "commit-tree", tree, *flags, "-F", "-", given=os.fsencode(message) + b"\n", env=identity)
+    return name(done.stdout.strip())
+
+
+def require_small(checkout: Path, changed: list[str]) -> None:
+    """Raise Invalid when more is not committed than a commit should be made of."""
+    sizes = {path: _size(checkout / path) for path in changed}
+    total = sum(sizes.values())
+    if len(sizes) <= FILES_LIMIT and total <= BYTES_LIMIT:
+        return
+    largest = max(sizes, key=lambda path: sizes[path])
+    raise refuse(
+        "worktree_huge",
+        f"{readable(checkout)} holds {len(sizes)} files that are not committed, {total // MEGABYTE} MB in all (the largest is "
+        f"{readable(largest)}); at most {FILES_LIMIT} files and {BYTES_LIMIT // MEGABYTE} MB are taken over. Commit what "
+        "belongs to the work and ignore the rest (.gitignore), then try again.",
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def described(store: Path, checkout: Path, head: str, commit: str, left_out: Iterable[str]) -> Taken:
+    """What was taken, with what a person should know of it."""
+    rows = names(git(store, "diff-tree", "-r", "-z", "--raw", "--no-renames", head, commit).stdout)
+    changed = dict(zip(rows[1::2], rows[::2], strict=True))
+    links = [path for path, facts in changed.items() if facts.startswith(LINK, 7)]
+    outside = [path for path in links if _leads_out(checkout, path)]
+    return Taken(commit, len(changed), tuple(left_out), tuple(outside))
+
+
+def _leads_out(checkout: Path, path: str) -> bool:
+    """Whether a link, as it is written, points outside the worktree."""
+    try:
+        target = (checkout / path).readlink()
+    except OSError:
+        return False
+    return not Path(os.path.normpath((checkout / path).parent / target)).is_relative_to(checkout)
+
+
+def put_branch(repository: Path, branch: str, commit: str) -> None:
+    """Make `branch`, which there is none of, at `commit`: from then on nothing cleans the commit up."""
+    git(repository, "update-ref", "-m", "opencode-studio: taken over", f"refs/heads/{branch}", commit, "")

@@ -1,0 +1,64 @@
+"""Taking over what a person has in a jj workspace of their own. jj is not asked to look at its files: the workspace, its
+working-copy commit and the operation log stay as they are. git sees the files as in `jj_changes`, through an index of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workspaces.vcs.base import Person, VcsError, readable
+from workspaces.vcs.git_adopt import commit_tree, described, refuse, require_small
+from workspaces.vcs.git_command import line
+from workspaces.vcs.jj_changes import changes, nested_repositories, write_tree
+from workspaces.vcs.jj_command import shown, text
+from workspaces.vcs.jj_commit import set_bookmark
+from workspaces.vcs.jj_inspect import STUDIO_BRANCHES, git_store, is_here, position, root, store
+from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.taking import Taken, Worktree
+
+LISTED = 'name ++ "\\0" ++ if(root, root) ++ "\\0"'
+
+
+def worktrees(repository: Path) -> list[Worktree]:
+    """The workspaces of the repository that are there, the one with which it began first."""
+    home = root(repository)
+    fields = text(repository, "workspace", "list", "-T", LISTED).split("\0")
+    places = dict.fromkeys([home, *(Path(place) for place in fields[1::2] if place)])
+    return [Worktree(place, _bookmark(place)) for place in places if _is_of(repository, place)]
+
+
+def _is_of(repository: Path, place: Path) -> bool:
+    try:
+        return is_here(place) and store(place) == store(repository)
+    except VcsError:
+        return False
+
+
+def _bookmark(place: Path) -> str:
+    """A bookmark of people at or right below the working copy; empty when there is none."""
+    found = shown(place, "(@ | @-) & bookmarks()", 'local_bookmarks.map(|b| b.name() ++ "\\0").join("")')
+    return next((one for one in found if not one.startswith(STUDIO_BRANCHES)), "")
+
+
+def take_over(checkout: Path, message: str, author: Person) -> Taken:
+    """What is in the workspace as a commit of its own, beside the working-copy commit, which a person goes on to rewrite."""
+    at, commits = position(checkout), git_store(checkout)
+    if at.conflicted:
+        raise refuse(
+            "worktree_busy",
+            f"The working copy in {readable(checkout)} has conflicts: resolve them (jj resolve), then try again.",
+        )
+    below = at.parents[0]
+    require_small(checkout, [file.path for file in changes(checkout, below, patches=False).files])
+    tree = write_tree(checkout)
+    same = tree == line(commits, "rev-parse", f"{below}^{{tree}}")
+    commit = below
+    if not same or len(at.parents) > 1:
+        commit = commit_tree(commits, tree, at.parents, at.description or message, author)
+    return described(commits, checkout, below, commit, nested_repositories(checkout))
+
+
+def put_branch(repository: Path, branch: str, commit: str) -> None:
+    """Make the bookmark, which there is none of, at `commit`."""
+    learn(repository, commit)
+    set_bookmark(repository, branch, commit)
