@@ -109,7 +109,7 @@ def test_merge__a_merge_commit(owner, workspace, repository, moved_trunk, settle
     assert "opencode-studio: merge of studio/demo-1" in git(repository, "reflog", "-1", "trunk")
 
 
-def test_merge__starts_git_eleven_times(workspace, repository, moved_trunk, monkeypatch):
+def test_merge__starts_git_twelve_times(workspace, repository, moved_trunk, monkeypatch):
     """On a small repository a merge costs what its processes cost to start: see docs/performance.md."""
     work(workspace, {"new.txt": "new\n"})
     moved_trunk()
@@ -127,9 +127,9 @@ def test_merge__starts_git_eleven_times(workspace, repository, moved_trunk, monk
     look, compute = ["status", "merge-base"], ["config", "merge-base", "merge-tree"]
     assert started[:2] == look
     assert sorted(started[2:5]) == compute
-    assert started[5:7] == ["commit-tree", "worktree"]
-    assert sorted(started[7:9]) == ["diff-tree", "status"]
-    assert started[9:] == ["read-tree", "update-ref"]
+    assert started[5:8] == ["commit-tree", "diff-tree", "worktree"]
+    assert sorted(started[8:10]) == ["diff-tree", "status"]
+    assert started[10:] == ["read-tree", "update-ref"]
 
 
 def test_squash__one_commit(owner, workspace, repository, moved_trunk):

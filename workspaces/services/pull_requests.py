@@ -66,7 +66,7 @@ def request_pull_request(*, workspace: Workspace, title: str, body: str, draft: 
     or a ready workspace, Invalid without a title.
     """
     if workspace.state != WorkspaceState.READY:
-        raise Conflict(f"The workspace {workspace.label} is {workspace.state}: there is nothing to push.", allowed=[])
+        raise Conflict(workspace.absence, allowed=[])
     connection = require_connection(workspace.project)
     title = cut(" ".join(clean(title).split()), TITLE_LIMIT)
     if not title:

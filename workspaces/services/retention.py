@@ -58,7 +58,8 @@ def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Worksp
     require_role(actor, workspace.project, Role.REVIEWER)
     with transaction.atomic():
         if not Workspace.objects.filter(pk=workspace.pk, state__in=STAYING).update(keep=keep):
-            raise Conflict(f"The checkout of {workspace.label} is {workspace.state} already.", allowed=[])
+            workspace.refresh_from_db(fields=["state"])
+            raise Conflict(workspace.absence, allowed=[])
         tell(workspace)
     workspace.keep = keep
     return workspace
