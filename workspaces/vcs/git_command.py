@@ -14,6 +14,7 @@ from workspaces.remedies import failed, remedy_for
 from workspaces.vcs.base import VcsError
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
+BRANCH_LIMIT = 1_000  # characters; file systems stop earlier
 TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
 LONG_TIMEOUT = 200.0
 SAID_LIMIT = 600  # characters of git's own words in an error
@@ -140,6 +141,19 @@ def listed(paths: Iterable[str]) -> bytes:
 def commit_of(cwd: Path, revision: str) -> str | None:
     """The commit that `revision` names, or None."""
     done = git(cwd, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", ok=(0, 1, 128))
+    return name(done.stdout.strip()) if done.code == 0 else None
+
+
+def is_branch_name(branch: str) -> bool:
+    """Whether a branch could have the name at all: one that no command line takes belongs to none."""
+    return 0 < len(branch) <= BRANCH_LIMIT and "\0" not in branch
+
+
+def branch_commit(cwd: Path, branch: str) -> str | None:
+    """The commit that the local branch points at, or None. The name is taken as it is: `main~1` is no branch."""
+    if not is_branch_name(branch):
+        return None
+    done = git(cwd, "show-ref", "--verify", "--hash", "--", f"refs/heads/{branch}", ok=(0, 1, 128))
     return name(done.stdout.strip()) if done.code == 0 else None
 
 

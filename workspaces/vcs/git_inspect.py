@@ -7,7 +7,18 @@ from pathlib import Path
 
 from studio.kernel.errors import Invalid
 from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
-from workspaces.vcs.git_command import OLDEST, GitError, commit_of, git, git_folder, line, name, names, version
+from workspaces.vcs.git_command import (
+    OLDEST,
+    GitError,
+    branch_commit,
+    commit_of,
+    git,
+    git_folder,
+    line,
+    name,
+    names,
+    version,
+)
 from workspaces.vcs.git_exclude import excluded_paths, place_of
 from workspaces.vcs.git_loose import loose_tip
 
@@ -103,7 +114,7 @@ def store(repository: Path) -> Path:
 
 def tip(repository: Path, branch: str) -> str | None:
     """The commit that `branch` points at; None when there is no such branch."""
-    return _loose(repository, branch) or commit_of(repository, f"refs/heads/{branch}")
+    return _loose(repository, branch) or branch_commit(repository, branch)
 
 
 def _loose(repository: Path, branch: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from studio.kernel.errors import Invalid
 from workspaces.vcs import git_inspect
 from workspaces.vcs.base import Person, Repository, VcsError, readable
-from workspaces.vcs.git_command import commit_of, git, name
+from workspaces.vcs.git_command import branch_commit, git, is_branch_name, name
 from workspaces.vcs.jj_command import OLDEST, JjError, bookmark, jj, shown, text, unusable, version
 
 POINTER_LIMIT = 4096  # bytes of a file that holds a path
@@ -199,14 +199,14 @@ def places(repository: Path, branch: str) -> list[str]:
     """The commits that the bookmark points at: several when it was moved in two places at once."""
     home = root(repository)
     found = _targets(home, branch)
-    if is_colocated(home) and commit_of(git_store(home), f"refs/heads/{branch}") != next(iter(found), None):
+    if is_colocated(home) and branch_commit(git_store(home), branch) != next(iter(found), None):
         import_refs(home)
         found = _targets(home, branch)
     return found
 
 
 def _targets(repository: Path, branch: str, *more: str) -> list[str]:
-    if "\0" in branch or not branch:
+    if not is_branch_name(branch):
         return []
     return text(repository, *more, "log", "--no-graph", "-r", bookmark(branch), "-T", 'commit_id ++ "\\n"').split()
 

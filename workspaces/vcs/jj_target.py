@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workspaces.vcs.base import BranchCheckout, Raced, readable
-from workspaces.vcs.git_command import commit_of
+from workspaces.vcs.git_command import branch_commit
 from workspaces.vcs.jj_command import JjError, jj, text
 from workspaces.vcs.jj_inspect import git_store, is_colocated, root, targets_at, tip
 from workspaces.vcs.jj_learn import learn
@@ -78,7 +78,7 @@ def _verify(repository: Path, branch: str, old: str, new: str) -> None:
         return
     beside = _beside(operations, ours)
     told = all(targets_at(repository, one, branch) in ([old], [new]) for one in (*ours.parents, *beside))
-    followed = new if not is_colocated(repository) else commit_of(git_store(repository), f"refs/heads/{branch}")
+    followed = new if not is_colocated(repository) else branch_commit(git_store(repository), branch)
     if not (told and followed == new):
         jj(repository, "operation", "revert", ours.id)
         if told and followed == old:

@@ -20,6 +20,11 @@ def test_detect_and_find(world):
     assert (found.root, found.default_branch, found.head) == (world.repository, TARGET, world.target)
 
 
+@pytest.mark.parametrize("more", ["~0", "^0", "^{commit}", "@{0}", "-", "\0", "x" * 1_000_000], ids=ascii)
+def test_tip__a_branch_has_its_exact_name(world, more):
+    assert world.vcs.tip(world.repository, TARGET + more) is None
+
+
 def test_create__from_the_recorded_base_and_not_from_where_the_branch_is_now(world):
     base = world.target
     world.person_commits({"later.txt": "later\n"})
