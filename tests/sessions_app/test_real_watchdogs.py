@@ -45,7 +45,7 @@ def test_provider_that_never_ends__is_stopped(opencode_server, steps, code):
         turn.refresh_from_db()
         return turn.state == "settled"
 
-    wait_for(ended, what="for the turn")
+    wait_for(ended, seconds=150, what="for the turn")
     assert (turn.outcome, turn.error_code) == ("failed", code)
     assert turn.steps < 25
     wait_for(lambda: stopping.confirm_stopped(turn.pk), what="for the server's word")
