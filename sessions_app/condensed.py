@@ -23,6 +23,10 @@ CAUSES = {
     "server_unreachable": "The agent server did not answer",
     "stalled": "The agent showed no sign of life",
     "session_lost": "The agent server no longer knew the session",
+    "time_limit": "It took longer than the profile allows",
+    "step_limit": "It made more steps than the profile allows",
+    "looping": "The agent went round in circles: the same answer again and again",
+    "budget_exceeded": "A budget is used up",
 }
 REPLIES = {
     "once": "allowed it once",
@@ -135,8 +139,14 @@ def _turn_unknown(data: Mapping[str, Any]) -> str:
 
 
 def _turn_settled(data: Mapping[str, Any]) -> str:
-    ended = f"Turn {data.get('turn', '')} ended: {data.get('outcome', '')}."
-    return f"{ended} {data['message']}" if data.get("message") else ended
+    return " ".join(filter(None, (f"Turn {data.get('turn', '')} ended: {data.get('outcome', '')}.", why_ended(data))))
+
+
+def why_ended(data: Mapping[str, Any]) -> str:
+    """Why a turn ended before it was done, as sentences: the studio's own reason first, then what was said."""
+    cause = CAUSES.get(str(data.get("error_code")), "")
+    said = str(data.get("message") or "")
+    return " ".join(filter(None, (f"{cause}." if cause else "", said)))
 
 
 def _continued(data: Mapping[str, Any]) -> str:

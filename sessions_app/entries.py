@@ -127,7 +127,7 @@ def _more(event: Event) -> dict[str, Any]:
         return dict(counts) if isinstance(counts, dict) else {}
     if event.kind == "turn.settled":
         word, tone = OUTCOMES.get(str(data.get("outcome")), ("Ended", "grey"))
-        return {"word": word, "tone": tone, "anchor": data.get("turn")}
+        return {"word": word, "tone": tone, "anchor": data.get("turn"), "why": clean(condensed.why_ended(data))}
     if event.kind == "user":
         text = clean(data.get("text") or "")
         return {"words": text, "short": len(text) <= SAID}

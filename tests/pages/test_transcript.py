@@ -132,6 +132,10 @@ KINDS = [
     (entry("turn.started", "k", turn=3, model="m/x"), "Turn 3 · m/x"),
     (entry("turn.resumed", "k", turn=3), "it goes on where it was"),
     (entry("turn.settled", "k", turn=3, outcome="failed", message="why"), "Failed: why"),
+    (
+        entry("turn.settled", "k", turn=3, outcome="failed", error_code="step_limit", message="MessageAbortedError"),
+        "Failed: It made more steps than the profile allows. MessageAbortedError",
+    ),
     (entry("something.new", "k", message="from the future"), "from the future"),
     (entry("tool.finished", "k", part="p", tool="edit", title="a.py", input={"filePath": "a.py", "oldString": "x1", "newString": "y2"}, status="completed"), "y2</pre>"),
     (entry("tool.finished", "k", part="p", tool="bash", title="false", input={"command": "false"}, status="completed", exit=1), "exit 1"),
