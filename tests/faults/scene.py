@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,8 @@ class Scene:
         self.require(bool(message.strip()) and not any(word in message for word in raw), f"no sentence: {message!r}")
         self.require(message.rstrip()[-1] in ".)!”'\"", f"not a whole sentence: {message!r}")
         shown = message.replace(str(self.folder), "…").replace(str(settings.DATA), "…/data").replace("\n", " ")
-        self.said.append(shown)
+        # What the product has cut short may end within a path.
+        self.said.append(re.sub(re.escape(tempfile.gettempdir()) + r"/[^\s\"']*", "…", shown))
         return message
 
     def refused(self, call: Callable[[], object]) -> StudioError:
