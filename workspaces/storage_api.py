@@ -98,7 +98,10 @@ class WorkspaceRemove(APIView):
 
     @extend_schema(operation_id="workspaces_leaving", parameters=[ID], responses=LeavingSerializer)
     def get(self, request: Request, workspace_id: uuid.UUID) -> Response:
-        """Read what a removal would take away now, what of it is kept, and what nobody could bring back."""
+        """Read what a removal would take away now, what of it is kept, and what nobody could bring back.
+
+        Needs the role maintainer. `confirm` in the answer is what a removal of exactly that is confirmed with.
+        """
         workspace = workspace_visible_to(request.user, workspace_id)
         found = services.look_before_removal(actor=request.user, workspace=workspace)
         return Response(LeavingSerializer(found).data)
@@ -112,10 +115,11 @@ class WorkspaceRemove(APIView):
     def post(self, request: Request, workspace_id: uuid.UUID) -> Response:
         """Remove the checkout of a finished task now. What is not merged is kept. Needs the role maintainer.
 
-        Refused (`confirmation_needed`) without `confirm` when something goes that is not kept, such as ignored files.
+        Refused (`confirmation_needed`) without `confirm` when something goes that is not kept, such as ignored files; and with
+        a `confirm` that is not the one of what goes now. The error's `detail` has the present facts.
         """
         workspace, fields = workspace_visible_to(request.user, workspace_id), checked_body(RemoveSerializer, request)
-        services.discard_workspace(actor=request.user, workspace=workspace, confirmed=fields["confirm"])
+        services.discard_workspace(actor=request.user, workspace=workspace, confirm=fields["confirm"])
         workspace.refresh_from_db()
         return Response(WorkspaceSerializer(workspace).data, status=202)
 

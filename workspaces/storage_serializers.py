@@ -85,10 +85,13 @@ class KeepSerializer(StrictSerializer[Any]):
 
 
 class RemoveSerializer(StrictSerializer[Any]):
-    """Whether a person has seen what goes."""
+    """What a person has seen of what goes."""
 
-    confirm = serializers.BooleanField(
-        default=False, help_text="True: remove it although something goes that is not kept. Read what before, with GET."
+    confirm = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=64,
+        help_text="The `confirm` of the answer to GET: remove it with what stood there, although that is not kept.",
     )
 
 
@@ -123,6 +126,10 @@ class LeavingSerializer(serializers.Serializer[Any]):
     lost_more = serializers.IntegerField(help_text="Names that are not listed.")
     unknown = serializers.CharField(allow_blank=True, help_text="Why it could not be looked at; else empty.")
     needs_confirmation = serializers.BooleanField(help_text="POST refuses without `confirm`.")
+    confirm = serializers.CharField(
+        source="fingerprint",
+        help_text="Says all of the above, names that are not listed too. POST it to confirm exactly this.",
+    )
 
 
 class WorktreeSerializer(serializers.Serializer[Any]):

@@ -171,13 +171,13 @@ def workspace_do(request: HttpRequest, workspace_id: uuid.UUID, action: str) -> 
 
 @require_http_methods(["GET", "POST"])
 def workspace_remove(request: HttpRequest, workspace_id: uuid.UUID) -> HttpResponse:
-    """What goes with a checkout, to be confirmed; a POST that confirms it has the checkout removed."""
+    """What goes with a checkout, to be confirmed; a POST that confirms just that has the checkout removed."""
     workspace = workspace_visible_to(request.user, workspace_id)
     project = workspace.project
     if request.method == "POST":
-        confirmed = request.POST.get("confirm") == "1"
+        confirm = request.POST.get("confirm", "")
         try:
-            services.discard_workspace(actor=request.user, workspace=workspace, confirmed=confirmed)
+            services.discard_workspace(actor=request.user, workspace=workspace, confirm=confirm)
         except StudioError as error:
             say(request, error)
             if error.code == "confirmation_needed":

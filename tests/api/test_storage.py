@@ -10,15 +10,18 @@ from asgiref.sync import async_to_sync
 from studio.kernel.permissions import Role
 from tests.api.conftest import error_of, token_client
 from tests.factories import git, make_member, make_repository, make_task
+from workspaces.locks import held
 from workspaces.models import KeptWork, Workspace
 from workspaces.services import (
     commit_left,
     ensure_workspace,
+    leaving,
     look_at,
     make_workspace,
     release_workspace,
     remove_workspace,
     request_removal,
+    retention,
 )
 
 
@@ -110,10 +113,10 @@ def test_workspace__keep_and_remove(project, viewer, reviewer, maintainer):
     assert (response.status_code, response.json()["state"]) == (202, "removing")
 
 
-def test_workspace__removal_says_what_goes_and_wants_it_confirmed(project, viewer, maintainer):
+def test_workspace__removal_says_what_goes_and_wants_it_confirmed(project, reviewer, maintainer):
     workspace = ensure_workspace(project=project, label="DEMO-4")
     url, folder = f"/api/v1/workspaces/{workspace.pk}/remove", Path(workspace.path)
-    error_of(viewer.get(url), 409)  # not finished
+    error_of(maintainer.get(url), 409)  # not finished
     (folder / ".gitignore").write_text(".env\nnode_modules/\n*.sqlite3\n")
     (folder / "node_modules" / "deep").mkdir(parents=True)
     (folder / "node_modules" / "deep" / "big.js").write_text("x" * 9_000)
@@ -122,28 +125,77 @@ def test_workspace__removal_says_what_goes_and_wants_it_confirmed(project, viewe
         (folder / name).write_text("1\n")
     (Path(project.path) / ".env").write_text("1\n")  # the person has the same
     release_workspace(workspace)
-    found = viewer.get(url).json()
+    error_of(reviewer.get(url), 403)  # names of ignored files are for those who may remove, as on the page
+    found = maintainer.get(url).json()
     assert [(one["name"], one["files"]) for one in found["lost"]] == [("local.sqlite3", 1), ("node_modules/", 1)]
     assert (found["lost_files"], found["lost_bytes"] > 9_000, found["needs_confirmation"]) == (2, True, True)
     assert (found["not_merged"], found["uncommitted_names"], found["kept"]) == (0, [".gitignore"], True)
     refused = error_of(maintainer.post(url), 409, "confirmation_needed")
     assert ("local.sqlite3" in refused["message"], refused["detail"]["lost_files"]) == (True, 2)
     assert folder.is_dir()
-    error_of(maintainer.post(url, {"confirmed": True}), 400)
-    assert maintainer.post(url, {"confirm": True}).status_code == 202
+    assert refused["detail"]["confirm"] == found["confirm"] == maintainer.get(url).json()["confirm"]
+    for wrong in ({"confirmed": found["confirm"]}, {"confirm": True}):
+        error_of(maintainer.post(url, wrong), 400)
+    assert maintainer.post(url, {"confirm": found["confirm"]}).status_code == 202
     remove_workspace(workspace.pk)
     assert not folder.exists()
-    error_of(viewer.get(url), 409)
+    error_of(maintainer.get(url), 409)
 
 
-def test_workspace__a_removal_that_cannot_be_foreseen_wants_it_confirmed(project, viewer, maintainer):
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        *((one, 4.0) for one in ("new", "grown", "ignored since", "in a folder", "no longer elsewhere", "uncommitted")),
+        ("new", -1.0),  # names alone are compared when there is no time to weigh
+    ],
+)
+def test_workspace__a_removal_is_confirmed_for_what_was_shown(project, maintainer, monkeypatch, change, seconds):
+    monkeypatch.setattr(leaving, "WEIGH_SECONDS", seconds)
+    workspace = ensure_workspace(project=project, label="DEMO-6")
+    url, folder = f"/api/v1/workspaces/{workspace.pk}/remove", Path(workspace.path)
+    (folder / ".gitignore").write_text(".env\nbuild/\n*.sqlite3\n")
+    (folder / "build").mkdir()
+    (folder / "notes.txt").write_text("mine\n")
+    for place in (folder / ".env", folder / "local.sqlite3", folder / "build" / "one", Path(project.path) / ".env"):
+        place.write_text("1\n")
+    release_workspace(workspace)
+    shown = maintainer.get(url).json()
+    {
+        "new": lambda: (folder / "other.sqlite3").write_text("1\n"),
+        "grown": lambda: (folder / "local.sqlite3").write_text("12\n"),
+        "ignored since": lambda: (folder / ".gitignore").write_text(".env\nbuild/\n*.sqlite3\nnotes.txt\n"),
+        "in a folder": lambda: (folder / "build" / "one").rename(folder / "build" / "two"),
+        "no longer elsewhere": lambda: (Path(project.path) / ".env").unlink(),
+        "uncommitted": lambda: (folder / "new.txt").write_text("1\n"),
+    }[change]()
+    refused = error_of(maintainer.post(url, {"confirm": shown["confirm"]}), 409, "confirmation_needed")
+    now = maintainer.get(url).json()
+    assert "has changed since" in refused["message"]
+    assert refused["detail"] == {name: now[name] for name in refused["detail"]}
+    assert (refused["detail"]["confirm"] != shown["confirm"], folder.is_dir()) == (True, True)
+    assert Workspace.objects.get(pk=workspace.pk).state == "ready"
+    assert maintainer.post(url, {"confirm": now["confirm"]}).status_code == 202
+
+
+def test_workspace__a_removal_is_not_begun_while_something_is_at_work_in_it(project, maintainer, monkeypatch):
+    monkeypatch.setattr(retention, "LOCK_PATIENCE", 0.0)
+    workspace = ensure_workspace(project=project, label="DEMO-7")
+    release_workspace(workspace)
+    url = f"/api/v1/workspaces/{workspace.pk}/remove"
+    with held(f"workspace:{workspace.pk}", patience=0.0):
+        assert "try again" in error_of(maintainer.post(url), 409)["message"]
+    assert maintainer.post(url).status_code == 202
+
+
+def test_workspace__a_removal_that_cannot_be_foreseen_wants_it_confirmed(project, maintainer):
     workspace = ensure_workspace(project=project, label="DEMO-5")
     release_workspace(workspace)
     (Path(workspace.path) / ".git").write_text("gitdir: /nowhere\n")
     url = f"/api/v1/workspaces/{workspace.pk}/remove"
-    found = viewer.get(url).json()
+    found = maintainer.get(url).json()
     assert ("lost its link" in found["unknown"], found["needs_confirmation"]) == (True, True)
     error_of(maintainer.post(url), 409, "confirmation_needed")
+    assert maintainer.post(url, {"confirm": found["confirm"]}).status_code == 202
 
 
 def test_start_from__a_branch_of_a_person(project, maintainer, reviewer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from workspaces.services import (
 )
 
 PAGE = "/projects/DEMO/storage/"
+CONFIRM = re.compile(r'name="confirm" value="([0-9a-f]+)"')
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_page__lists_checkouts_with_what_can_be_done(as_owner, as_viewer, as_str
     as_owner.post(f"/workspaces/{workspace.pk}/do/keep/")
     assert "Let it go in time" in body(as_owner.get(PAGE))
     release_workspace(workspace)
-    page = body(as_owner.post(f"/workspaces/{workspace.pk}/remove/", {"confirm": "1"}, follow=True))
+    page = body(as_owner.post(f"/workspaces/{workspace.pk}/remove/", follow=True))  # nothing is lost with it
     assert "is being removed" in page
 
 
@@ -89,7 +91,13 @@ def test_remove__is_confirmed_with_what_goes_and_what_is_kept(as_owner, as_revie
     page = body(as_owner.post(url, follow=True))  # without the confirmation it is asked for
     assert ("was not removed" in page, "Remove it all the same" in page) == (True, True)
     assert Workspace.objects.get(pk=workspace.pk).state == "ready"
-    assert "is being removed" in body(as_owner.post(url, {"confirm": "1"}, follow=True))
+    shown = CONFIRM.search(page)[1]
+    (Path(workspace.path) / "more").mkdir()
+    (Path(workspace.path) / "more" / ".env").write_text("SECRET=2\n")
+    page = body(as_owner.post(url, {"confirm": shown}, follow=True))
+    assert ("has changed since" in page, '<code class="break">more/' in page) == (True, True)
+    assert Workspace.objects.get(pk=workspace.pk).state == "ready"
+    assert "is being removed" in body(as_owner.post(url, {"confirm": CONFIRM.search(page)[1]}, follow=True))
     assert ">being removed</span>" in body(as_owner.get(PAGE))
 
 

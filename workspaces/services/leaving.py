@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from studio.kernel.errors import StudioError, Upstream
@@ -54,6 +55,17 @@ class Leaving:
     lost_bytes: int = 0
     lost_partial: bool = False  # there may be more than was counted
     unknown: str = ""
+    facts: list[str] = field(default_factory=list)  # every file in no commit, for the fingerprint alone
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash over what goes, listed or not: whoever confirms it confirms exactly that.
+
+        Why something is unknown is none of it. Such words may differ each time, and then nobody could ever confirm.
+        """
+        standing = (self.standing.beyond, str(self.standing.how or ""), self.standing.commit)
+        shown = (self.branch, standing, self.facts, self.nested, self.lost_partial, bool(self.unknown))
+        return sha256(repr(shown).encode()).hexdigest()[:16]
 
     @property
     def is_kept(self) -> bool:
@@ -93,6 +105,7 @@ def _look(row: Workspace, found: Leaving) -> None:
     found.nested = _named([name for name in vcs.nested_repositories(path) if name.endswith("/")])
     found.uncommitted = len(files) - len(set(files).intersection(found.nested))
     found.uncommitted_names = _named([name for name in files if not name.endswith("/")])
+    found.facts.extend(files)
     _weigh(path, repository, vcs.ignored(path), found)
 
 
@@ -103,8 +116,10 @@ def _named(names: Sequence[str]) -> list[str]:
 def _weigh(checkout: Path, repository: Path, ignored: list[str], found: Leaving) -> None:
     """Count what is ignored; a name whose files are all elsewhere too is passed over."""
     deadline = time.monotonic() + WEIGH_SECONDS
-    for entry in sorted(ignored, key=lambda name: (name.endswith("/"), name)):
-        files, size = _weigh_one(checkout, repository, entry.rstrip("/"), deadline)
+    entries = sorted(ignored, key=lambda name: (name.endswith("/"), name))
+    weighed: dict[str, str] = {}
+    for entry in entries:
+        files, size, contents = _weigh_one(checkout, repository, entry.rstrip("/"), deadline)
         if files and len(found.lost) < NAMED:
             found.lost.append(Lost(cut(readable(entry), NAME_LIMIT), files, size))
         elif files:
@@ -113,25 +128,46 @@ def _weigh(checkout: Path, repository: Path, ignored: list[str], found: Leaving)
         found.lost_bytes += size
         if time.monotonic() > deadline:
             found.lost_partial = True
-            return
+            break
+        weighed[entry] = contents if files else ""
+    found.facts.extend(_facts(entries, weighed))
 
 
-def _weigh_one(checkout: Path, repository: Path, entry: str, deadline: float) -> tuple[int, int]:
-    """The files at or below a path, and their bytes on the disk. Links are passed over: what they point at stays."""
+def _facts(entries: list[str], weighed: dict[str, str]) -> list[str]:
+    """What is ignored and nowhere else, for the fingerprint.
+
+    When the time was over before all was weighed, how far it came was chance: then folders count by their names alone, and
+    files too if not all of them were weighed.
+    """
+    if len(weighed) == len(entries):
+        return [f"{entry} {contents}" for entry, contents in weighed.items() if contents]
+    files = [entry for entry in entries if not entry.endswith("/")]
+    if any(entry not in weighed for entry in files):
+        return entries
+    return [*(f"{entry} {weighed[entry]}" for entry in files), *entries[len(files) :]]
+
+
+def _weigh_one(checkout: Path, repository: Path, entry: str, deadline: float) -> tuple[int, int, str]:
+    """The files at or below a path, their bytes on the disk, and a hash over their names and sizes.
+
+    Links are passed over: what they point at stays.
+    """
     files = size = 0
+    contents = sha256()
     waiting = [checkout / entry]
     while waiting and time.monotonic() <= deadline:
         place = waiting.pop()
         try:
             seen = place.lstat()
             if stat.S_ISDIR(seen.st_mode):
-                waiting.extend(Path(inside.path) for inside in os.scandir(place))
+                waiting.extend(Path(inside) for inside in sorted(inside.path for inside in os.scandir(place)))
         except OSError:
             continue
         if stat.S_ISREG(seen.st_mode) and not _is_elsewhere(place, repository / place.relative_to(checkout), seen):
             files += 1
             size += seen.st_blocks * BLOCK
-    return files, size
+            contents.update(f"{place}\0{seen.st_size}\0".encode("utf-8", "surrogateescape"))
+    return files, size, contents.hexdigest()
 
 
 def _is_elsewhere(place: Path, own: Path, seen: os.stat_result) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from studio.kernel.clock import now
 from studio.kernel.errors import Conflict
 from studio.kernel.permissions import Role
 from workspaces.commands.services import ACTIVE, request_end
+from workspaces.locks import Busy, held
 from workspaces.models import Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.services.leaving import Leaving, leaving_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     Person = AbstractBaseUser | AnonymousUser
 
 REMOVALS_AT_ONCE = 5  # in one sweep, so that a hundred old checkouts do not keep every worker busy
+LOCK_PATIENCE = 5.0  # seconds that a person who confirms waits for whoever else is in the checkout
 SETTLING = timedelta(seconds=30)  # for what still ends in it: a turn that was stopped, a command
 STAYING = (WorkspaceState.CREATING, WorkspaceState.READY, WorkspaceState.FAILED)
 
@@ -66,51 +69,73 @@ def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Worksp
 
 
 def look_before_removal(*, actor: Person, workspace: Workspace) -> Leaving:
-    """What would go with the checkout now, and what of it is kept. Needs the role viewer.
+    """What would go with the checkout now, and what of it is kept. Needs the role maintainer, as the removal does.
 
     Raises Conflict when it has gone, or its task is not finished.
     """
-    require_role(actor, workspace.project, Role.VIEWER)
+    require_role(actor, workspace.project, Role.MAINTAINER)
     row = Workspace.objects.select_related("project").get(pk=workspace.pk)
     _require_removable(row)
     return leaving_of(row)
 
 
-def discard_workspace(*, actor: Person, workspace: Workspace, confirmed: bool = False) -> None:
+def discard_workspace(*, actor: Person, workspace: Workspace, confirm: str = "") -> None:
     """Remove the workspace of a finished task now; what is not merged is kept. Needs the role maintainer.
 
-    Raises Conflict while its task is not finished: its work goes on in it; and unless `confirmed` when something would go that
-    is not kept. A removal that was begun and failed is tried again without being asked for twice.
+    `confirm` is the fingerprint of what the person was shown. Raises Conflict while its task is not finished: its work goes on
+    in it; without `confirm` when something would go that is not kept; and when what goes is not what was shown. A removal that
+    was begun and failed is tried again without being asked for twice.
     """
     require_role(actor, workspace.project, Role.MAINTAINER)
     row = Workspace.objects.select_related("project").get(pk=workspace.pk)
     _require_removable(row)
-    if not confirmed and row.state != WorkspaceState.REMOVING:
-        _require_nothing_lost(row)
-    request_removal(row)
-
-
-def _require_nothing_lost(row: Workspace) -> None:
-    found = leaving_of(row)
-    if not found.needs_confirmation:
+    if row.state == WorkspaceState.REMOVING:
+        request_removal(row)
         return
+    try:
+        with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
+            _require_confirmed(row, leaving_of(row), confirm)
+            request_removal(row)
+    except Busy:
+        raise Conflict(
+            f"The checkout of {row.label} was not removed: the studio is at work in it just now. Wait, then try again.",
+            allowed=[],
+        ) from None
+
+
+def _require_confirmed(row: Workspace, found: Leaving, confirm: str) -> None:
+    if confirm == found.fingerprint or not (confirm or found.needs_confirmation):
+        return
+    why = "what goes with it has changed since it was shown." if confirm else _loss(found)
+    raise Conflict(
+        f"The checkout of {row.label} was not removed, because {why} Look at what goes now, then confirm the removal.",
+        code="confirmation_needed",
+        allowed=[],
+        detail={
+            "confirm": found.fingerprint,
+            "not_merged": found.standing.beyond,
+            "uncommitted": found.uncommitted,
+            "lost": [asdict(one) for one in found.lost],
+            "lost_more": found.lost_more,
+            "lost_files": found.lost_files,
+            "lost_bytes": found.lost_bytes,
+            "lost_partial": found.lost_partial,
+            "unknown": found.unknown,
+        },
+    )
+
+
+def _loss(found: Leaving) -> str:
+    """What would go that is not kept, as a sentence."""
+    if found.unknown:
+        return f"it cannot be said what would go: {found.unknown}"
     many = "1 ignored file" if found.lost_files == 1 else f"{found.lost_files} ignored files"
     named = (
         f" ({', '.join(one.name for one in found.lost[:3])}{', …' if len(found.lost) > 3 else ''})"
         if found.lost
         else ""
     )
-    why = (
-        f"it cannot be said what would go: {found.unknown}"
-        if found.unknown
-        else f"{many}{named} would go and are not kept."
-    )
-    raise Conflict(
-        f"The checkout of {row.label} was not removed, because {why} Look at what goes first, then confirm the removal.",
-        code="confirmation_needed",
-        allowed=[],
-        detail={"lost_files": found.lost_files, "lost_bytes": found.lost_bytes},
-    )
+    return f"{many}{named} would go and {'is' if found.lost_files == 1 else 'are'} not kept."
 
 
 def _require_removable(row: Workspace) -> None:
