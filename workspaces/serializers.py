@@ -10,6 +10,7 @@ from studio.kernel.api_input import LARGEST, StrictSerializer
 from studio.kernel.permissions import Role
 from workspaces.diff import Hunk
 from workspaces.models import Project, Workspace
+from workspaces.models.project import MOST_DAYS, MOST_MEGABYTES
 from workspaces.vcs.base import CheckoutStatus, readable
 
 NAMES_LIMIT = 1_000  # files of each kind that a status names
@@ -80,14 +81,14 @@ class ProjectEditSerializer(StrictSerializer[Any]):
         required=False,
         allow_null=True,
         min_value=0,
-        max_value=3650,
+        max_value=MOST_DAYS,
         help_text="Days that the checkout of a finished task stays: 0 removes it at once, null never.",
     )
     quota_mb = serializers.IntegerField(
         required=False,
         allow_null=True,
         min_value=1,
-        max_value=2**31 - 1,
+        max_value=MOST_MEGABYTES,
         help_text="Megabytes of checkouts and kept work above which the project's people are warned; null: never.",
     )
 

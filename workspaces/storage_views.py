@@ -20,11 +20,16 @@ from studio.kernel.pages import is_fragment, say, status_of
 from studio.kernel.permissions import Role, at_least
 from workspaces import services
 from workspaces.models import KeptWork, MergedHow, Project, Workspace, WorkspaceState
+from workspaces.models.project import MOST_DAYS, MOST_MEGABYTES
 from workspaces.selectors import project_by, require_role, workspace_visible_to
 from workspaces.storage import goes_at, kept_of, kept_until, storage_of
 from workspaces.storage_api import sent
 
-LIMITS = ("retention_days", "quota_mb")
+DIGITS = 20  # of a number that is read at all
+LIMITS = {  # of each: how its sentence begins, the range, and what empty means
+    "retention_days": ("Days are", 0, MOST_DAYS, "for ever"),
+    "quota_mb": ("Megabytes are", 1, MOST_MEGABYTES, "that nobody is warned"),
+}
 MERGED: dict[str, str] = {
     MergedHow.MERGE: "Merged as {commit}",
     MergedHow.SQUASH: "Merged, squashed as {commit}",
@@ -118,11 +123,17 @@ def _share(used: int, quota: int | None) -> int | None:
 
 
 def _limits(request: HttpRequest) -> dict[str, int | None]:
-    posted = {name: request.POST.get(name, "").strip() for name in LIMITS}
-    for name, value in posted.items():
-        if value and not (value.isdecimal() and len(value) <= 10):
-            raise Invalid("Days and megabytes are whole numbers; empty means without a limit.", detail={"field": name})
-    return {name: int(value) if value else None for name, value in posted.items()}
+    return {name: _limit(name, request.POST.get(name, "").strip()) for name in LIMITS}
+
+
+def _limit(name: str, given: str) -> int | None:
+    if not given:
+        return None
+    begins, least, most, empty = LIMITS[name]
+    value = int(given) if given.isdecimal() and len(given) <= DIGITS else None
+    if value is None or not least <= value <= most:
+        raise Invalid(f"{begins} a whole number from {least} to {most}; empty means {empty}.", detail={"field": name})
+    return value
 
 
 @require_POST

@@ -153,8 +153,17 @@ def test_page__limits_are_an_owners(as_owner, as_reviewer, project):
     as_owner.post(PAGE, {"retention_days": "", "quota_mb": "500"})
     project.refresh_from_db()
     assert (project.retention_days, project.quota_mb) == (None, 500)
-    response = as_owner.post(PAGE, {"retention_days": "some", "quota_mb": ""})
-    assert (response.status_code, "whole numbers" in body(response)) == (400, True)
+    for days, megabytes, said in (
+        ("some", "", "from 0 to 3650"),
+        ("-1", "", "from 0 to 3650"),
+        ("3651", "", "from 0 to 3650"),
+        ("", "0", "from 1 to 2147483647"),
+        ("", "99999999999", "from 1 to 2147483647"),
+    ):
+        response = as_owner.post(PAGE, {"retention_days": days, "quota_mb": megabytes})
+        assert (response.status_code, f"a whole number {said}" in body(response)) == (400, True)
+    project.refresh_from_db()
+    assert (project.retention_days, project.quota_mb) == (None, 500)
     assert as_reviewer.post(PAGE, {"retention_days": "1"}).status_code == 403
 
 

@@ -9,6 +9,9 @@ from django.db import models
 from studio.kernel.ids import new_id
 from studio.kernel.permissions import Role
 
+MOST_DAYS = 3650  # that a finished task's workspace may stay, where it does not for ever
+MOST_MEGABYTES = 2**31 - 1  # of a limit: the largest number that the column takes
+
 
 def usual_retention() -> int | None:
     """Days that a finished task's workspace stays in a new project; None: for ever."""
@@ -41,13 +44,13 @@ class Project(models.Model):
         null=True,
         blank=True,
         default=usual_retention,
-        validators=[MaxValueValidator(3650)],
+        validators=[MaxValueValidator(MOST_DAYS)],
         help_text="Days that the checkout of a finished task stays: 0 removes it at once, empty never.",
     )
     quota_mb = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(2**31 - 1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_MEGABYTES)],
         help_text="Megabytes of checkouts and kept work above which the project's people are warned; empty: never.",
     )
     next_number = models.PositiveIntegerField(default=1, editable=False)
