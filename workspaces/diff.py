@@ -13,7 +13,9 @@ from typing import Any
 
 from unidiff.patch import PatchSet
 
-from studio.kernel.text import clean, cut
+from studio.kernel.text import cut
+from studio.kernel.unseen import codes, spelled, warning
+from workspaces.colours.badges import shown
 from workspaces.vcs.base import ChangedFile, Changes, readable
 
 FILES_LIMIT = 1_000  # files of one answer; the rest is counted, and read with `offset`
@@ -39,6 +41,11 @@ class Line:
     text: str
     html: str = ""
 
+    @property
+    def shown(self) -> str:
+        """It as HTML, with its colours where it has some, and with badges for what cannot be seen."""
+        return self.html or shown(self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
@@ -50,6 +57,11 @@ class Hunk:
     new_lines: int
     section: str
     lines: list[Line]
+
+    @property
+    def heading(self) -> str:
+        """The section as HTML."""
+        return shown(self.section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class FileDiff:
     too_large: bool = False
     hunks: list[Hunk] = field(default_factory=list)
     patch: str = ""
+    warning: str = ""  # of characters in the lines that cannot be seen
 
     @property
     def path(self) -> str:
@@ -120,7 +133,7 @@ def find_file(changes: Changes, wanted: str) -> ChangedFile | None:
 
 def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
     """The change as it is shown, from the file number `offset` on; `whole` does not fold long files."""
-    shown: list[FileDiff] = []
+    found: list[FileDiff] = []
     room = TOTAL_LINES
     for file in changes.files[offset : offset + FILES_LIMIT]:
         one = describe(file)
@@ -130,7 +143,7 @@ def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
             room -= sum(len(hunk.lines) for hunk in one.hunks)
         elif not one.binary and long:
             one = replace(one, collapsed=True)
-        shown.append(one)
+        found.append(one)
     notes = [
         f"{readable(path)} is a git repository of its own inside the checkout: it is not part of the change."
         if path.endswith("/")
@@ -144,7 +157,7 @@ def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
         additions=sum(file.additions or 0 for file in changes.files),
         deletions=sum(file.deletions or 0 for file in changes.files),
         offset=offset,
-        files=shown,
+        files=found,
         notes=notes,
     )
 
@@ -162,7 +175,7 @@ def describe(file: ChangedFile) -> FileDiff:
         additions=file.additions or 0,
         deletions=file.deletions or 0,
         binary=file.additions is None,
-        patch=clean(file.patch.decode("utf-8", "replace")) if small and file.patch else "",
+        patch=spelled(file.patch.decode("utf-8", "replace")) if small and file.patch else "",
     )
 
 
@@ -170,15 +183,21 @@ def with_lines(file: FileDiff, patch: bytes) -> FileDiff:
     """The file with its hunks, at most FILE_LINES lines of them."""
     hunks: list[Hunk] = []
     room = FILE_LINES
+    unseen: set[str] = set()
     for parsed in _parsed(patch):
-        if room <= 0:
-            return replace(file, hunks=hunks, too_large=True)
-        lines = [_line(line) for line in parsed[:room]]
-        section = cut(clean(parsed.section_header), LINE_CHARACTERS)
-        old, new = (parsed.source_start, parsed.source_length), (parsed.target_start, parsed.target_length)
-        hunks.append(Hunk(*old, *new, section, lines))
+        if room > 0:
+            section = cut(spelled(parsed.section_header), LINE_CHARACTERS)
+            old, new = (parsed.source_start, parsed.source_length), (parsed.target_start, parsed.target_length)
+            hunks.append(Hunk(*old, *new, section, [_line(line) for line in parsed[:room]]))
+        unseen.update(codes(_past_mark(line) for line in parsed))
         room -= len(parsed)
-    return replace(file, hunks=hunks, too_large=room < 0)
+    return replace(file, hunks=hunks, too_large=room < 0, warning=warning(sorted(unseen)))
+
+
+def _past_mark(line: Any) -> str:
+    """The line without a byte order mark that begins the file, which is nothing to warn of."""
+    first = 1 in (line.source_line_no, line.target_line_no)
+    return str(line.value.removeprefix("\ufeff") if first else line.value)
 
 
 def _parsed(patch: bytes) -> Iterator[Any]:
@@ -195,7 +214,6 @@ def _parsed(patch: bytes) -> Iterator[Any]:
 
 
 def _line(line: Any) -> Line:
-    text = line.value.removesuffix("\n")
-    if text.endswith("\r"):
-        text = text[:-1] + "␍"  # the line ends in the Windows way: else two different lines would look alike
-    return Line(KINDS[line.line_type], line.source_line_no, line.target_line_no, cut(clean(text), LINE_CHARACTERS))
+    """A line; of one that ends in the Windows way that is seen: else two different lines would look alike."""
+    text = cut(spelled(line.value.removesuffix("\n")), LINE_CHARACTERS)
+    return Line(KINDS[line.line_type], line.source_line_no, line.target_line_no, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -16,6 +17,7 @@ from workspaces.models import Workspace
 
 COMPARED = 400  # lines of a side; in a longer run changes of white space are not looked for
 SALT = "workspaces.round"
+SPACE = re.compile(r"[^\S\x85\u2028\u2029]+")  # those three are seen by nobody, and end lines for some programs
 
 Pair = tuple[Line | None, Line | None]
 
@@ -117,7 +119,7 @@ def _joined(lines: list[Line]) -> list[Line]:
 
 def _same(removed: list[Line], added: list[Line]) -> list[Line]:
     """A run of changes in which the lines that differ in white space alone have become context, as they are now."""
-    olds, news = (["".join(line.text.split()) for line in side] for side in (removed, added))
+    olds, news = ([SPACE.sub("", line.text) for line in side] for side in (removed, added))
     found: list[Line] = []
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, olds, news, autojunk=False).get_opcodes():
         if kind == "equal":

@@ -58,6 +58,17 @@ def test_lines_are_numbered_and_marked(as_owner, workspace):
     assert "<html" in body(as_owner.get(url(workspace)))
 
 
+@pytest.mark.parametrize("view", ["", "split"])
+def test_what_cannot_be_seen_is_shown_in_lines_and_names(as_owner, workspace, view):
+    write(workspace, "a\u202ebn.py", "if access:\u2066\u202e # x\n")
+    as_owner.cookies["diff_view"] = view
+    for address in (url(workspace), f"/workspaces/{workspace.pk}/files/?path=a%E2%80%AEbn.py"):
+        page = body(as_owner.get(address))
+        assert "a\\u202ebn.py" in page
+        assert page.count("\u202e") == page.count("<bdi>\u2066\u202e</bdi>") == 1
+        assert "cannot be seen or change the direction of text: U+202E, U+2066." in page
+
+
 def test_a_round_and_a_file_asked_for_by_name_have_colours_too(as_owner, workspace):
     long = "".join(f"x{n} = {n}\n" for n in range(OPEN_FILE_LINES + 1))
     write(workspace, "first.py", long)
@@ -75,7 +86,7 @@ def test_binary_renamed_and_odd_names_are_shown(as_owner, workspace):
     Path(workspace.path, "README.md").rename(Path(workspace.path, "LIESMICH.md"))
     page = body(as_owner.get(url(workspace)))
     assert "A binary or very large file" in page
-    assert "README.md → LIESMICH.md" in page
+    assert "<bdi>README.md</bdi> → <bdi>LIESMICH.md</bdi>" in page
     assert "Renamed without a change." in page
     assert "Ünï cödé &lt;b&gt;" in page
 

@@ -166,6 +166,14 @@ def test_conflicts__each_file_with_its_sides(as_owner, task, conflict):
     assert as_owner.get(f"/tasks/{task.key}/conflicts/", {"file": "other"}).status_code == 404
 
 
+def test_conflicts__sides_show_what_cannot_be_seen(as_owner, task, conflict):
+    (Path(task.workspace.path) / "app.py").write_text("<mine\u202e\n")
+    commit_left(task.workspace, message="More", author_name="agent")
+    sides = body(as_owner.get(f"/tasks/{task.key}/conflicts/", {"file": "app.py"}))
+    assert '&lt;mine<span class="unseen" data-code="U+202E"><bdi>\u202e</bdi></span>' in sides
+    assert "change the direction of text: U+202E." in sides
+
+
 def test_conflict__offers_an_agent_the_commands_and_a_way_back(as_owner, as_viewer, task, conflict):
     task.needs = Needs.CONFLICT
     task.save()

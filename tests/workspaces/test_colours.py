@@ -10,13 +10,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from studio.kernel.unseen import UNSEEN
 from tests.workspaces.test_diff_looks import file, hunk
 from workspaces import diff_colours
-from workspaces.colours import paint, painter
+from workspaces.colours import badges, paint, painter
 from workspaces.colours.paint import Block
 from workspaces.diff_colours import coloured
 
 TAG = re.compile(r'<span class="p-[a-z0-9]+">|</span>|</?mark>')
+BADGE = re.compile(r'<span class="unseen" data-code="([U0-9A-F+ ]+)"><bdi>([^<]+)</bdi></span>')
 LIMIT = 1024 * 1024
 
 
@@ -26,8 +28,17 @@ def lines(*rows, name="app.py"):
     return [line.html for line in found.hunks[0].lines]
 
 
+def _inside(badge):
+    codes, _, more = badge[1].partition(" +")
+    assert codes == " ".join(f"U+{ord(one):04X}" for one in badge[2][:6])
+    assert more == (str(len(badge[2]) - 6) if len(badge[2]) > 6 else "")
+    return badge[2]
+
+
 def said(html):
     """What a browser shows of a line; fails for tags that are not the painter's, or do not stand within each other."""
+    assert not UNSEEN.search(BADGE.sub("", html))
+    html = BADGE.sub(_inside, html)
     depth = []
     for tag in TAG.findall(html):
         if tag.startswith("</"):
@@ -126,13 +137,36 @@ def test_painted__one_block_that_takes_for_ever_costs_only_its_own_colours():
     assert said(found[0].new[0]) == evil
 
 
+def test_badges__stand_in_the_lines_of_both_kinds():
+    gone, came = lines("-if access == 'user':", "+if access == 'user\u202e \u2066# a\u2069':")
+    assert '<span class="unseen" data-code="U+202E"><bdi>\u202e</bdi></span>' in came
+    assert said(gone) == "if access == 'user':"
+    assert said(came) == "if access == 'user\u202e \u2066# a\u2069':"
+    (plain,) = coloured([file(hunk("+" + "x" * (diff_colours.LINE_CHARACTERS + 1) + "\u200b<"))])
+    assert plain.hunks[0].lines[0].shown.endswith('data-code="U+200B"><bdi>\u200b</bdi></span>&lt;')
+
+
+def test_badges__text_from_right_to_left_has_none():
+    (html,) = lines("+# שלום, مرحبا", name="notes.unheard-of")
+    assert html == "# שלום, مرحبا"
+
+
+def test_badges__a_line_of_nothing_else_stays_bounded():
+    assert str(badges.shown("<\n<")) == "&lt;\n&lt;"
+    html = badges.shown("\u200ba" * 1_000 + "\u200b" * 1_000)
+    assert len(html) < 10_000
+    assert not UNSEEN.search(BADGE.sub("", html))
+
+
 def test_within__ends_what_takes_too_long():
     assert painter.within(0.02, lambda: re.match(r"(a+)+$", "a" * 40 + "b")) is None
     assert painter.within(5, lambda: 7) == 7
 
 
 TEXT = st.text(
-    st.sampled_from("ab <>&'\"/*#{}()=\\\t\r\n%@:;$`\u2028é\ufeff0") | st.characters(codec="utf-8"), max_size=60
+    st.sampled_from("ab <>&'\"/*#{}()=\\\t\r\n%@:;$`\u2028é\ufeff0\u202e\u2069\x85\U000e0041")
+    | st.characters(codec="utf-8"),
+    max_size=60,
 )
 
 
@@ -148,4 +182,5 @@ def test_html__says_what_it_was_given_and_nothing_else(old, new, name):
     sides = old.split("\n"), new.split("\n")
     together = [(n, n) for n in range(min(len(sides[0]), len(sides[1])))]
     _, *html = painter.painted({}, name, *sides, together)
+    html = [[badges.badged(line) for line in side] for side in html]
     assert [[said(line) for line in side] for side in html] == [*sides]

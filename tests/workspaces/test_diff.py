@@ -163,6 +163,16 @@ def test_diff__odd_names(workspace, checkout, committed):
         assert [shown.path for shown in diff_for(workspace, file=file.id).files] == [file.path]
 
 
+def test_diff__what_nobody_sees_is_escaped_in_names_and_warned_of_in_lines(workspace, checkout):
+    (checkout / "a\u202etxt.py").write_text("\ufeffseen\nun\u200bseen" + "x" * diffs.LINE_CHARACTERS + "\u2069\n")
+    (checkout / "b.py").write_text("\ufeffseen שלום\n")
+    hostile, plain = diff_for(workspace).files
+    assert hostile.path == "a\\u202etxt.py"
+    assert hostile.warning.endswith("text: U+200B, U+2069.")  # the end of a line that is cut is known too
+    assert plain.warning == ""
+    assert [shown.id for shown in diff_for(workspace, file=hostile.path).files] == [hostile.id]
+
+
 def test_diff__names_from_a_hostile_file(workspace, checkout):
     """A file whose lines look like the headers of a patch is still one file."""
     text = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-y\n+z\n\\ No newline at end of file\n"
@@ -180,9 +190,9 @@ def test_diff__line_ends_and_odd_characters(workspace, checkout):
     kinds = lines(one(workspace, "app.py"))
     assert kinds[1:] == [
         ("added", None, 1, "a␍"),
-        ("added", None, 2, "bcd"),
+        ("added", None, 2, "b␌c␋d"),
         ("added", None, 3, "e\u2028f\x85g"),
-        ("added", None, 4, "red\ufffd"),
+        ("added", None, 4, "␛[31mred␛[0m\ufffd"),
     ]
 
 

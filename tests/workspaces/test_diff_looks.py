@@ -59,6 +59,11 @@ def test_without_space__what_differs_in_it_alone_is_context():
     ]
 
 
+def test_without_space__an_unseen_character_is_none():
+    (shown,) = without_space(file(hunk("-a b", "+a\u2028 b"))).hunks
+    assert [line.kind for line in shown.lines] == ["removed", "added"]
+
+
 def test_without_space__a_hunk_without_other_changes_is_left_out():
     shown = without_space(file(hunk(" a", "-b c", "+bc"), hunk("-x", "+y")))
     assert [[line.text for line in one.lines] for one in shown.hunks] == [["x", "y"]]

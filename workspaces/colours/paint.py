@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from django.utils.html import escape
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
+from workspaces.colours.badges import badged, shown
 from workspaces.process import ProcessError, run
 
 PROGRAM = Path(__file__).with_name("painter.py")
@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """The lines of a block as HTML, and their language; empty where there is none for the name, or where there was no time."""
+    """The lines of a block as HTML, with badges, and their language; empty where there is none for the name, or where there was no time."""
 
     language: str
     old: list[SafeString]
@@ -67,5 +67,5 @@ def _asked(blocks: list[Block]) -> list[object]:
 def _checked(block: Block, answer: object) -> Painted:
     match answer:
         case [str(language), [*old], [*new]] if len(old) == len(block.old) and len(new) == len(block.new):
-            return Painted(language, *([mark_safe(str(line)) for line in side] for side in (old, new)))  # noqa: S308 -- the program has escaped it
-    return Painted("", *([SafeString(escape(line)) for line in side] for side in (block.old, block.new)))
+            return Painted(language, *([badged(str(line)) for line in side] for side in (old, new)))
+    return Painted("", *([shown(line) for line in side] for side in (block.old, block.new)))

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from django.utils.safestring import SafeString
 
-from studio.kernel.text import clean, cut
+from studio.kernel.text import cut
+from studio.kernel.unseen import codes, spelled, warning
 from workspaces.colours.paint import Block, painted
 from workspaces.files.placed import TO_OWNERS, WITHHELD
 from workspaces.files.source import Source
@@ -33,7 +34,8 @@ IMAGES = (
 class Shown:
     """What a page says of one path. `kind`: text, image, binary, large, withheld, or the entry's own when it is no file.
 
-    `lines` are of a text, as HTML; `cut` says that the last ones, or the ends of long ones, are left out.
+    `lines` are of a text, as HTML; `cut` says that the last ones, or the ends of long ones, are left out. `warning` is of
+    characters that cannot be seen.
     """
 
     entry: Entry
@@ -42,6 +44,7 @@ class Shown:
     cut: bool = False
     language: str = ""
     notes: list[str] = field(default_factory=list)
+    warning: str = ""
 
 
 def shown(source: Source, path: str) -> Shown:
@@ -49,9 +52,9 @@ def shown(source: Source, path: str) -> Shown:
     entry, raw, kind, said = _looked_at(source, path)
     if raw is None or kind != "text":
         return Shown(entry, kind, notes=said)
-    lines, short, notes = _lines(raw)
+    lines, short, notes, unseen = _lines(raw)
     (one,) = painted([Block(readable(entry.name), new=lines)], limit=COLOURED_BYTES)
-    return Shown(entry, kind, one.new, short, one.language, said + notes)
+    return Shown(entry, kind, one.new, short, one.language, said + notes, unseen)
 
 
 def plain_text(source: Source, path: str) -> tuple[Shown, str]:
@@ -59,8 +62,9 @@ def plain_text(source: Source, path: str) -> tuple[Shown, str]:
     entry, raw, kind, said = _looked_at(source, path)
     if raw is None or kind != "text":
         return Shown(entry, kind, notes=said), ""
-    lines, short, notes = _lines(raw)
-    return Shown(entry, kind, cut=short, notes=said + notes), "\n".join(lines)
+    lines, short, notes, unseen = _lines(raw)
+    notes = [*said, *notes, *([unseen] if unseen else [])]
+    return Shown(entry, kind, cut=short, notes=notes), "\n".join(lines)
 
 
 def _looked_at(source: Source, path: str) -> tuple[Entry, bytes | None, str, list[str]]:
@@ -103,8 +107,8 @@ def image_type(raw: bytes) -> str:
     return next((kind for begin, kind in IMAGES if raw.startswith(begin)), "")
 
 
-def _lines(raw: bytes) -> tuple[list[str], bool, list[str]]:
-    """The lines, whether some of it is left out, and what else to say of the file."""
+def _lines(raw: bytes) -> tuple[list[str], bool, list[str], str]:
+    """The lines, whether some of it is left out, what else to say of the file, and a warning of what cannot be seen."""
     notes = []
     try:
         text = raw.decode("utf-8-sig")
@@ -115,4 +119,5 @@ def _lines(raw: bytes) -> tuple[list[str], bool, list[str]]:
         notes.append("Its lines end in the Windows way (CRLF).")
     rows = text.removesuffix("\n").split("\n") if text else []
     whole = len(rows) <= LINES and all(len(row) <= LINE_CHARACTERS for row in rows)
-    return [cut(clean(row.replace("\r", "")), LINE_CHARACTERS) for row in rows[:LINES]], not whole, notes
+    lines = [cut(spelled(row.removesuffix("\r")), LINE_CHARACTERS) for row in rows[:LINES]]
+    return lines, not whole, notes, warning(codes([text]))

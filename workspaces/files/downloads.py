@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -55,7 +56,8 @@ def attachment(
     """A file to be saved as `name`, whatever is in it."""
     streamed = (Pieces if isinstance(request, ASGIRequest) else PlainPieces)(pieces, stack)
     response = StreamingHttpResponse(streamed, content_type=kind)
-    printable = "".join(letter if letter.isprintable() else "_" for letter in readable(name))
+    letters = os.fsencode(name).decode("utf-8", "replace")
+    printable = "".join(letter if letter.isprintable() else "_" for letter in letters)
     response["Content-Disposition"] = content_disposition_header(True, printable) or "attachment"
     return guarded(response)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.kernel.errors import Invalid, Upstream
 from studio.kernel.text import clean, cut
+from studio.kernel.unseen import spelled
 from workspaces.files.commit import Commit
 from workspaces.files.paths import is_hidden
 from workspaces.files.placed import Placed
@@ -143,7 +144,7 @@ def _collect(hits: Iterator[Hit], found: Found, placed: Placed) -> None:
             file = by_path[hit.path] = FoundFile(hit.path)
             found.files.append(file)
         if len(file.lines) < HITS_PER_FILE:
-            text = clean(hit.text.decode("utf-8", "replace").removesuffix("\r"))
+            text = spelled(hit.text.decode("utf-8", "replace").removesuffix("\r"))
             file.lines.append(FoundLine(hit.line, cut(text, LINE_CHARACTERS)))
             count += 1
 

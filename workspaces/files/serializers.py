@@ -95,7 +95,9 @@ class FileSerializer(serializers.Serializer[Any]):
         choices=FILE_KINDS,
         help_text="Only a text has a text; `large` is one of more than two megabytes, `withheld` one that only owners may read.",
     )
-    text = serializers.CharField(allow_blank=True, help_text="Without control codes, each line ended by a line feed.")
+    text = serializers.CharField(
+        allow_blank=True, help_text="Each line ended by a line feed; control codes are pictures of them."
+    )
     cut = serializers.BooleanField(help_text="Some of the text is left out.")
     notes = serializers.ListField(child=serializers.CharField(), help_text="What else people should know.")
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from studio.kernel.errors import Upstream
-from studio.kernel.text import clean
+from studio.kernel.unseen import escaped
 from workspaces.vcs.taking import Taken, Worktree
 
 
 def readable(name: str | Path) -> str:
-    """A file's name as people and databases can take it: bytes that are no text become replacement characters."""
-    return clean(str(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    """A file's name as people and databases can take it: bytes that are no text become replacement characters.
+
+    What nobody would see in it, or what would reorder the text around it, is escaped.
+    """
+    return escaped(str(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 class VcsError(Upstream):

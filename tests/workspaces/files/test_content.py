@@ -6,7 +6,7 @@ import pytest
 
 from workspaces.colours import paint
 from workspaces.files import content
-from workspaces.files.content import COLOURED_BYTES, LINE_CHARACTERS, LINES, VIEW_BYTES, shown
+from workspaces.files.content import COLOURED_BYTES, LINE_CHARACTERS, LINES, VIEW_BYTES, plain_text, shown
 from workspaces.files.source import source_of
 
 pytestmark = pytest.mark.django_db
@@ -73,8 +73,22 @@ def test_notes__on_line_ends_and_encoding(workspace, checkout):
     assert found.lines == ["a", "b"]
     assert "CRLF" in found.notes[0]
     found = look(workspace, checkout, b"caf\xe9 \x1b[31mred\n", "x.unheard-of")
-    assert found.lines == ["caf� red"]
+    assert found.lines == ["caf� ␛[31mred"]
     assert "not UTF-8" in found.notes[0]
+
+
+def test_text__says_what_cannot_be_seen(workspace, checkout):
+    found = look(workspace, checkout, "\ufeffa\u202eb\nc\u200b \u2066\n".encode(), "x.unheard-of")
+    assert found.lines[0] == 'a<span class="unseen" data-code="U+202E"><bdi>\u202e</bdi></span>b'
+    assert found.warning.endswith("change the direction of text: U+200B, U+202E, U+2066.")
+    assert plain_text(source_of(workspace), "x.unheard-of")[0].notes == [found.warning]
+    assert look(workspace, checkout, "שלום\n".encode(), "x.unheard-of").warning == ""
+
+
+def test_text__nothing_is_hidden_behind_control_codes(workspace, checkout):
+    """Both would be run: what follows the end of a comment, and what follows a return."""
+    found = look(workspace, checkout, b"/* \x1b] */ evil()\n# a\revil()\r\n", "x.unheard-of")
+    assert found.lines == ["/* ␛] */ evil()", "# a␍evil()"]
 
 
 def test_image_type__says_what_the_bytes_are():

@@ -11,6 +11,7 @@ from pathlib import Path
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, Upstream
 from studio.kernel.text import clean, cut
+from studio.kernel.unseen import codes, spelled, warning
 from workspaces.locks import held
 from workspaces.models import MergeAttempt, Workspace
 from workspaces.services.checkouts import AGENT_EMAIL, LOCK_PATIENCE, commit_locked, opened
@@ -37,6 +38,7 @@ class Conflicted:
     merged: str | None
     binary: bool
     cut: bool
+    warning: str = ""  # of characters in the sides that cannot be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ def _shown(file: ConflictedFile, names: dict[str, str]) -> Conflicted:
         merged=merged,
         binary=binary,
         cut=file.cut or not whole,
+        warning=warning(codes(text.removeprefix("\ufeff") for text in (base, target, source) if text)),
     )
 
 
 def _text(side: bytes | None) -> str | None:
-    return None if side is None else clean(side.decode("utf-8", "replace"))[:SHOWN_CHARACTERS]
+    return None if side is None else spelled(side.replace(b"\r\n", b"\n").decode("utf-8", "replace"))[:SHOWN_CHARACTERS]
 
 
 def bring_up_to_date(workspace: Workspace, target: str) -> Updated:
