@@ -16,6 +16,7 @@ from workspaces.models import KeptWork, MergedHow, Workspace, WorkspaceState
 class StoredWorkspaceSerializer(serializers.ModelSerializer[Workspace]):
     """A checkout with what it takes and when it goes."""
 
+    merged_how = serializers.ChoiceField(choices=MergedHow.choices, allow_blank=True, read_only=True)
     goes_at = serializers.SerializerMethodField(help_text="When it is removed by itself; null: not by itself.")
 
     class Meta:

@@ -327,6 +327,7 @@ def test_look_at__a_recorded_merge_counts_as_merged(workspace, checkout, reposit
 def test_retention__a_merge_that_is_no_longer_there_counts_for_nothing(workspace, checkout, repository, owner, fate):
     before = git(repository, "rev-parse", "trunk").strip()
     (checkout / "new.txt").write_text("1\n")
+    commit_left(workspace, message="another than the squash, whatever the second", author_name="a")
     run_merge(request_merge(workspace=workspace, how="squash", message="m").pk)
     attempt = workspace.merges.get()
     if fate == "taken back":
