@@ -12,7 +12,7 @@ from studio.models import FeedEvent
 from tests import factories
 from tests.factories import git
 from tests.pages.conftest import FRAGMENT, body
-from workspaces.models import KeptWork, Project, Workspace
+from workspaces.models import KeptWork, Project, ProjectSetup, Workspace
 from workspaces.services import (
     commit_left,
     delete_kept,
@@ -223,6 +223,8 @@ def test_health__names_unknown_folders(as_owner, project, settings, tmp_path):
 def test_create__continues_from_a_worktree_or_a_branch(as_owner, as_reviewer, project):
     repository = Path(project.path)
     (repository / "app.py").write_text("half done\n")
+    (repository / ".env.prod").write_text("secret\n")
+    ProjectSetup.objects.create(project=project, copy=[".env*"])
     git(repository, "branch", "feature/other")
     url = "/projects/DEMO/tasks/new/"
     page = body(as_owner.get(url))
@@ -235,7 +237,9 @@ def test_create__continues_from_a_worktree_or_a_branch(as_owner, as_reviewer, pr
     assert ("is no worktree of" in page, project.tasks.count()) == (True, 0)  # nothing half made
     as_owner.post(url, {**posted, "start_at": value})
     task = project.tasks.get()
-    assert task.workspace.started_from.endswith("with 1 file that was not committed")
+    assert "with 1 file that was not committed; not taken, because setup copies or links it: .env.prod" in (
+        task.workspace.started_from
+    )
     made = ensure_workspace(project=project, label=task.key, workspace_id=task.workspace_id)
     assert (Path(made.path) / "app.py").read_text() == "half done\n"
     assert f'value="{repository}"' in body(as_owner.get(f"/tasks/{factories.make_task(project).key}/?tab=task"))

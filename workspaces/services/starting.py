@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from workspaces.selectors import require_role
 from workspaces.services.checkouts import AGENT_EMAIL, Start, ensure_workspace, require_repository, write_row
 from workspaces.services.news import tell
 from workspaces.services.projects import resolve_path
+from workspaces.setup.effective import effective_for
+from workspaces.setup.patterns import means
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, readable
 from workspaces.vcs.taking import Taken, Worktree
@@ -62,7 +66,8 @@ def start_at_branch(project: Project, branch: str) -> Start:
 def start_at_worktree(project: Project, path: str) -> Start:
     """Begin at what a person has in a worktree of this repository, as it is now; the worktree is not touched.
 
-    What is not committed there (staged, unstaged and untracked, not what is ignored) becomes one commit on top of the last.
+    What is not committed there (staged, unstaged and untracked, not what is ignored) becomes one commit on top of the last,
+    without new files that the setup's patterns for copies and links mean: they are secrets, or too large to be committed.
     Raises Invalid when it cannot be taken; then nothing was changed.
     """
     require_repository(project)
@@ -76,7 +81,8 @@ def start_at_worktree(project: Project, path: str) -> Start:
         )
     place = readable(found.path)
     author = vcs.identity(repository) or Person("OpenCode Studio", AGENT_EMAIL)
-    taken = vcs.take_over(found.path, f"What {found.path.name} held and nobody had committed", author)
+    message = f"What {found.path.name} held and nobody had committed"
+    taken = vcs.take_over(found.path, message, author, partial(_placed_by_setup, project))
     target = vcs.tip(repository, project.default_branch)
     base = vcs.common(repository, taken.commit, target) if target else None
     if base is None:
@@ -87,11 +93,32 @@ def start_at_worktree(project: Project, path: str) -> Start:
     return Start(commit=taken.commit, base=base, words=cut(_taken_words(found, taken), WORDS_LIMIT), held=True)
 
 
+def _placed_by_setup(project: Project, head: str) -> Callable[[str], bool]:
+    """Whether a path is one that setup copies or links, as it holds now or where the branch of `head` began."""
+    vcs, repository = vcs_named(project.vcs), Path(project.path)
+    target = vcs.tip(repository, project.default_branch)
+    begun = vcs.common(repository, head, target) if target else None
+    patterns: set[str] = set()
+    for commit in dict.fromkeys((target, begun)):
+        holds = effective_for(project, commit)
+        if holds.error:
+            raise Invalid(
+                f"{holds.error} So what must stay out of a commit is not known. Nothing was changed; correct the file on "
+                f"{project.default_branch}, then try again.",
+                code="setup_invalid",
+                detail={"field": "worktree"},
+            )
+        patterns.update(holds.setup.copy, holds.setup.link)
+    return partial(means, patterns)
+
+
 def _taken_words(found: Worktree, taken: Taken) -> str:
     """What was taken over, as a part of a sentence."""
     files = "1 file that was" if taken.files == 1 else f"{taken.files or 'no'} files that were"
     words = f"the worktree {readable(found.path)}{f' on {found.branch}' if found.branch else ''}, with {files} not committed"
     for names, what in (
+        (taken.placed, "not taken, because setup copies or links it"),
+        (taken.overlooked, "not taken, because git is told to overlook changes of it"),
         (taken.left_out, "not taken, because no commit can hold it"),
         (taken.outside, "taken as a link that leads outside"),
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,33 @@ def matching(root: Path, patterns: tuple[str, ...]) -> Found:
             search.found.notes.append(f"{readable(pattern)}: the repository's checkout has no such file.")
     search.found.files = sorted(dict.fromkeys(search.found.files))
     return search.found
+
+
+def means(patterns: Iterable[str], path: str) -> bool:
+    """Whether the patterns mean the path or a folder around it, by its name alone: nothing is looked at, no bound counts."""
+    parts = path.rstrip("/").split("/")
+    return any(_means(pattern.split("/"), parts) for pattern in patterns)
+
+
+def _means(pattern: list[str], parts: list[str]) -> bool:
+    if pattern[-1] == "**":
+        pattern = [*pattern[:-1], "*"]  # everything in a folder, so each entry with all that is in it
+    reached = _skipping(pattern, {0})
+    for part in parts:
+        held = {at for at in reached if pattern[at] == "**"}
+        passed = {at + 1 for at in reached - held if fnmatch.fnmatchcase(part, pattern[at])}
+        reached = _skipping(pattern, held | passed)
+        if len(pattern) in reached:
+            return True
+    return False
+
+
+def _skipping(pattern: list[str], reached: set[int]) -> set[int]:
+    """The places in the pattern with those behind a `**` that means no folder at all."""
+    for at in range(len(pattern)):
+        if at in reached and pattern[at] == "**":
+            reached.add(at + 1)
+    return reached
 
 
 class _Search:

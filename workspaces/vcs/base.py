@@ -13,7 +13,7 @@ from typing import Protocol
 
 from studio.kernel.errors import Upstream
 from studio.kernel.unseen import escaped
-from workspaces.vcs.taking import Taken, Worktree
+from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
 
 def readable(name: str | Path) -> str:
@@ -382,8 +382,10 @@ class Vcs(Protocol):
         """Every checkout of the repository that is there, the repository's own first, those of the studio too."""
         ...
 
-    def take_over(self, checkout: Path, message: str, author: Person) -> Taken:
+    def take_over(self, checkout: Path, message: str, author: Person, leaving: Leaving = leave_nothing) -> Taken:
         """Commit what is in a person's checkout (staged, unstaged, untracked; not ignored), which is not touched in any way.
+
+        What `leaving` says of is left out unless the checkout's last commit has it; then its content is not even stored.
 
         Objects are written and no branch moves. Raises Invalid, with what to do, for one that cannot be taken as it is.
         """

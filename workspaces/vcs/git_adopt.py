@@ -7,7 +7,9 @@ Objects are added to the repository, as every commit of the studio adds them. Li
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from studio.kernel.errors import Invalid
@@ -16,10 +18,11 @@ from workspaces.vcs.git_changes import scratch_index
 from workspaces.vcs.git_checkout import worktrees as checkouts_of
 from workspaces.vcs.git_command import LONG_TIMEOUT, commit_of, git, line, listed, name, names
 from workspaces.vcs.git_inspect import operation
-from workspaces.vcs.taking import Taken, Worktree
+from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
 FILES_LIMIT = 50_000
 BYTES_LIMIT = 512 * 1024 * 1024
+OVERLOOKED_LIMIT = 1_000  # files that are compared although git is told to overlook them
 MEGABYTE = 1024 * 1024
 LINK = " 120000 "  # as the new mode of a row
 
@@ -37,7 +40,7 @@ def worktrees(repository: Path) -> list[Worktree]:
     ]
 
 
-def take_over(checkout: Path, message: str, author: Person) -> Taken:
+def take_over(checkout: Path, message: str, author: Person, leaving: Leaving = leave_nothing) -> Taken:
     """What is in the worktree as a commit on top of its own last one; that one itself when nothing else is there."""
     place = readable(checkout)
     if begun := operation(checkout):
@@ -48,14 +51,56 @@ def take_over(checkout: Path, message: str, author: Person) -> Taken:
     if head is None:
         raise refuse("worktree_empty", f"{place} has no commit yet: make a first one, then try again.")
     with scratch_index(checkout) as (env, nested):
-        require_small(checkout, names(git(checkout, "diff-index", "--name-only", "-z", head, env=env).stdout))
-        left_out = [f":(top,exclude,literal){path.rstrip('/')}" for path in nested]
-        options = ("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul")
-        git(checkout, *options, given=listed([":/", *left_out]), env=env, timeout=LONG_TIMEOUT)
-        tree = line(checkout, "write-tree", env=env)
+        placed = leave(checkout, env, [head], leaving(head))
+        require_small(checkout, changed_names(checkout, env, head))
+        tree = store_tree(checkout, env)
+        overlooked = overlooked_files(checkout, env)
     commit = head if tree == line(checkout, "rev-parse", f"{head}^{{tree}}") else ""
     commit = commit or commit_tree(checkout, tree, [head], message, author)
-    return described(checkout, checkout, head, commit, nested)
+    return replace(described(checkout, checkout, head, commit, nested), placed=placed, overlooked=overlooked)
+
+
+def changed_names(checkout: Path, env: Mapping[str, str], commit: str) -> list[str]:
+    """The files that differ from the commit, the untracked ones that the scratch index knows among them."""
+    listing = ("diff-index", "--name-only", "--no-renames", "-z", commit)
+    return list(dict.fromkeys(names(git(checkout, *listing, env=env, timeout=LONG_TIMEOUT).stdout)))
+
+
+def leave(
+    checkout: Path, env: Mapping[str, str], commits: Sequence[str], left: Callable[[str], bool]
+) -> tuple[str, ...]:
+    """Take from the scratch index the files that `left` says of and none of the commits has, staged or not; these files."""
+    found = [path for path in changed_names(checkout, env, commits[0]) if left(path)]
+    for commit in commits if found else ():
+        listing = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit)
+        known = set(names(git(checkout, *listing, env=env).stdout))
+        found = [path for path in found if path not in known]
+    if found:
+        git(checkout, "update-index", "--force-remove", "-z", "--stdin", given=listed(found), env=env)
+    return tuple(found)
+
+
+def store_tree(checkout: Path, env: Mapping[str, str]) -> str:
+    """Store what the scratch index knows as a tree, as it is in the checkout now. What it does not know is not looked for."""
+    git(checkout, "add", "--update", "--", ":/", env=env, timeout=LONG_TIMEOUT)
+    return line(checkout, "write-tree", env=env)
+
+
+def overlooked_files(checkout: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The files that differ from the scratch index and that git was told to overlook; it is told to look at them again.
+
+    Only files that are there, and no more than a limit: of a sparse checkout most are not.
+    """
+    rows = names(git(checkout, "ls-files", "-v", "-z", env=env).stdout)
+    told = (row[2:] for row in rows if row[0] == "S" or row[0].islower())
+    flagged = list(islice((path for path in told if os.path.lexists(checkout / path)), OVERLOOKED_LIMIT))
+    if not flagged:
+        return ()
+    for option in ("--no-assume-unchanged", "--no-skip-worktree"):
+        git(checkout, "update-index", option, "-z", "--stdin", given=listed(flagged), env=env)
+    git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
+    differing = set(names(git(checkout, "diff-files", "--name-only", "-z", env=env).stdout))
+    return tuple(path for path in flagged if path in differing)
 
 
 def commit_tree(store: Path, tree: str, parents: Iterable[str], message: str, author: Person) -> str:

@@ -4,17 +4,18 @@ working-copy commit and the operation log stay as they are. git sees the files a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from workspaces.vcs.base import Person, VcsError, readable
-from workspaces.vcs.git_adopt import commit_tree, described, refuse, require_small
+from workspaces.vcs.git_adopt import changed_names, commit_tree, described, leave, refuse, require_small, store_tree
 from workspaces.vcs.git_command import line
-from workspaces.vcs.jj_changes import changes, nested_repositories, write_tree
+from workspaces.vcs.jj_changes import compared
 from workspaces.vcs.jj_command import shown, text
 from workspaces.vcs.jj_commit import set_bookmark
 from workspaces.vcs.jj_inspect import STUDIO_BRANCHES, git_store, is_here, position, root, store
 from workspaces.vcs.jj_learn import learn
-from workspaces.vcs.taking import Taken, Worktree
+from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
 LISTED = 'name ++ "\\0" ++ if(root, root) ++ "\\0"'
 
@@ -40,7 +41,7 @@ def _bookmark(place: Path) -> str:
     return next((one for one in found if not one.startswith(STUDIO_BRANCHES)), "")
 
 
-def take_over(checkout: Path, message: str, author: Person) -> Taken:
+def take_over(checkout: Path, message: str, author: Person, leaving: Leaving = leave_nothing) -> Taken:
     """What is in the workspace as a commit of its own, beside the working-copy commit, which a person goes on to rewrite."""
     at, commits = position(checkout), git_store(checkout)
     if at.conflicted:
@@ -49,13 +50,16 @@ def take_over(checkout: Path, message: str, author: Person) -> Taken:
             f"The working copy in {readable(checkout)} has conflicts: resolve them (jj resolve), then try again.",
         )
     below = at.parents[0]
-    require_small(checkout, [file.path for file in changes(checkout, below, patches=False).files])
-    tree = write_tree(checkout)
+    with compared(checkout) as (env, nested):
+        placed = leave(checkout, env, at.parents, leaving(below))
+        require_small(checkout, changed_names(checkout, env, below))
+        env["GIT_OBJECT_DIRECTORY"] = str(commits / "objects")
+        tree = store_tree(checkout, env)
     same = tree == line(commits, "rev-parse", f"{below}^{{tree}}")
     commit = below
     if not same or len(at.parents) > 1:
         commit = commit_tree(commits, tree, at.parents, at.description or message, author)
-    return described(commits, checkout, below, commit, nested_repositories(checkout))
+    return replace(described(commits, checkout, below, commit, nested), placed=placed)
 
 
 def put_branch(repository: Path, branch: str, commit: str) -> None:

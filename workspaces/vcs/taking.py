@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+# For the last commit of a checkout, whether a path is left when no commit has it yet.
+Leaving = Callable[[str], Callable[[str], bool]]
+
+
+def leave_nothing(head: str) -> Callable[[str], bool]:
+    """A `Leaving` for who takes everything."""
+    return lambda path: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +36,7 @@ class Taken:
     files: int  # that were in no commit
     left_out: tuple[str, ...]  # what no commit can hold: repositories inside, names that cannot be stored
     outside: tuple[str, ...]  # links that point outside the worktree: taken as links
+    placed: tuple[str, ...] = ()  # files of no commit that the caller wanted left
+    overlooked: tuple[
+        str, ...
+    ] = ()  # changed files of which git was told to overlook the changes: as they were committed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
@@ -61,6 +62,38 @@ def test_take_over__all_that_is_there_and_nothing_is_touched(world):
     assert (taken.left_out, taken.outside) == (("inner/",), ("link",))
     assert world.show(taken.commit, "committed.txt") == "committed\n"
     assert world.print() == before[0]
+
+
+def test_take_over__leaves_what_the_setup_places_unless_it_is_committed(world):
+    world.person_commits({".env.shared": "committed\n", "conf/known": "committed\n", "conf/gone": "1\n"})
+    write(world.repository, {".env.shared": "changed\n", ".env.prod": "secret\n", ".env.new": "a secret alone\n"})
+    write(world.repository, {"conf/known": "changed\n", "conf/secret": "secret\n", "plain.txt": "1\n"})
+    (world.repository / "conf" / "gone").rename(world.repository / ".env.moved")
+    if world.is_jj:
+        jj(world.repository, "status")  # a snapshot takes everything into the working-copy commit
+    else:
+        git(world.repository, "add", ".env.prod", "conf")
+        git(world.repository, "update-index", "--skip-worktree", "app.py")
+        git(world.repository, "update-index", "--assume-unchanged", "lib/two.txt")
+        write(world.repository, {"app.py": "overlooked\n"})
+    before, heads = theirs(world), []
+
+    def placed(head: str) -> Callable[[str], bool]:
+        heads.append(head)
+        return lambda path: path.startswith((".env", "conf/"))
+
+    taken = world.vcs.take_over(world.repository, "What was there", PERSON, placed)
+    assert theirs(world) == before
+    assert set(taken.placed) == {".env.prod", ".env.new", ".env.moved", "conf/secret"}
+    assert (taken.overlooked, heads) == (() if world.is_jj else ("app.py",), [world.vcs.tip(world.repository, TARGET)])
+    held = git(world.store, "ls-tree", "-r", "--name-only", taken.commit).split()
+    assert not {*taken.placed, "conf/gone"} & set(held)
+    assert {".env.shared", "conf/known", "plain.txt"} < set(held)
+    for path in (".env.shared", "conf/known"):
+        assert world.show(taken.commit, path) == "changed\n"
+    if not world.is_jj:  # nor is it among the objects; where jj's own snapshot has put it
+        with pytest.raises(subprocess.CalledProcessError):
+            git(world.store, "cat-file", "-e", git(world.repository, "hash-object", ".env.new").strip())
 
 
 def test_take_over__with_nothing_uncommitted_it_is_the_last_commit(world):

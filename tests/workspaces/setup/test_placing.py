@@ -6,7 +6,7 @@ import pytest
 
 from workspaces.setup import patterns
 from workspaces.setup.config import Setup
-from workspaces.setup.patterns import matching
+from workspaces.setup.patterns import matching, means
 from workspaces.setup.placing import VARIABLES, place, plan
 
 
@@ -119,3 +119,22 @@ def test_matching__is_bounded(places, monkeypatch):
     monkeypatch.setattr(patterns, "FILES", 500)
     monkeypatch.setattr(patterns, "BYTES", 100)
     assert "the rest is not copied" in matching(own, ("f*",)).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "meant"),
+    [
+        (".env*", ".env.prod", True),
+        (".env*", "a/.env", False),
+        ("**/.env*", "a/b/.env.x", True),
+        ("**/.env*", ".env", True),
+        ("a/**", "a", False),
+        ("a/**", "a/b/c", True),
+        ("secrets", "secrets/x/y", True),
+        ("a/*/c", "a/c", False),
+        ("a/**/**/b", "a/x/b", True),
+        ("conf/*.key", "conf/x/y.key", False),
+    ],
+)
+def test_means__a_path_by_its_name_alone(pattern, path, meant):
+    assert means([pattern], path) is meant
