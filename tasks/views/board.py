@@ -15,7 +15,7 @@ from studio import outbox
 from studio.kernel.errors import Invalid, NotFound, StudioError
 from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role, at_least
-from studio.kernel.text import cut
+from studio.kernel.text import clean, cut
 from studio.models import FeedHead
 from tasks import cards
 from tasks.choices import Needs, RunState, Status
@@ -29,6 +29,7 @@ from workspaces.selectors import project_by, projects_visible_to, role_in
 from workspaces.storage import repository_trouble, stored_by
 
 KEYS_LIMIT = 60  # cards that one request may ask for
+START_FIELDS = ("worktree", "branch")  # what a new task may continue from, as errors name it
 PRIORITIES = ((-10, "Low"), (0, "Normal"), (10, "High"), (50, "Urgent"))
 
 
@@ -143,7 +144,9 @@ def create(request: HttpRequest, key: str) -> HttpResponse:
     try:
         task = _create(request, found)
     except StudioError as error:
-        context |= {"posted": request.POST, "wrong": error.message, **_places(found, role)}
+        at_start = error.detail.get("field") in START_FIELDS
+        wrong = {"start_wrong" if at_start else "wrong": error.message}
+        context |= {"posted": request.POST, **wrong, **_places(found, role)}
         template = "tasks/_create.html" if is_fragment(request) else "tasks/create.html"
         return render(request, template, context, status=status_of(error))
     said = f"{task.key} has started." if task.status != Status.TODO else f"{task.key} is on the board."
@@ -161,10 +164,15 @@ def _create(request: HttpRequest, found: Project) -> Task:
     if not priority.removeprefix("-").isdecimal():
         raise Invalid("The priority is a whole number.")
     chosen, _, place = request.POST.get("start_at", "").partition(":")
-    wanted = {chosen: place} if chosen in ("branch", "worktree") else {}
-    begins = find_start(
-        actor=request.user, project=found, **wanted
-    )  # what is wrong with it is said before there is a task
+    if chosen and (chosen not in START_FIELDS or not place):
+        raise Invalid(
+            f"A new task continues from a worktree or a branch, not from “{cut(clean(request.POST['start_at']), 100)}”. "
+            "Choose one of the list.",
+            detail={"field": START_FIELDS[0]},
+        )
+    wanted = {chosen: place} if chosen else {}
+    # What is wrong with it is said before there is a task.
+    begins = find_start(actor=request.user, project=found, **wanted)
     labels = [label for label in (one.strip() for one in request.POST.get("labels", "").split(",")) if label]
     start = request.POST.get("start") == "1"
     task = create_task(

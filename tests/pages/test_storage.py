@@ -235,6 +235,14 @@ def test_create__continues_from_a_worktree_or_a_branch(as_owner, as_reviewer, pr
     posted = {"prompt": "Go on", "start_at": "worktree:/nowhere"}
     page = body(as_owner.post(url, posted))
     assert ("is no worktree of" in page, project.tasks.count()) == (True, 0)  # nothing half made
+    assert ('id="start-wrong"' in page, 'id="prompt-wrong"' in page, "from what you chose" in page) == (
+        True,
+        False,
+        True,
+    )
+    for unknown in ("zzz:1", "kept:x", "branch:"):
+        page = body(as_owner.post(url, {**posted, "start_at": unknown}))
+        assert (f"not from “{unknown}”" in page, 'id="start-wrong"' in page, project.tasks.count()) == (True, True, 0)
     as_owner.post(url, {**posted, "start_at": value})
     task = project.tasks.get()
     assert "with 1 file that was not committed; not taken, because setup copies or links it: .env.prod" in (
