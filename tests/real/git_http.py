@@ -91,11 +91,18 @@ class GitServer:
     halt: threading.Event = field(default_factory=threading.Event)
 
 
+class Server(ThreadingHTTPServer):
+    """A server that knows what it serves."""
+
+    daemon_threads = True
+    git: GitServer
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request of git."""
 
     protocol_version = "HTTP/1.1"
-    server: Any
+    server: Server
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
@@ -132,9 +139,8 @@ class Handler(BaseHTTPRequestHandler):
 def git_server(repository: Path, tokens: dict[str, bool]) -> Iterator[GitServer]:
     """A running server of git, on loopback."""
     forge = GitServer(repository, tokens)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.git = forge  # type: ignore[attr-defined]
+    server = Server(("127.0.0.1", 0), Handler)
+    server.git = forge
     forge.url = f"http://127.0.0.1:{server.server_address[1]}/octo/app.git"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
