@@ -17,8 +17,10 @@ class Remedy:
     passes: bool
 
 
+Known = tuple[tuple[re.Pattern[str], Remedy], ...]  # the first that fits the words counts
+
 FULL = Remedy("The disk is full: make room on it, then try again. Nothing was lost.", passes=True)
-KNOWN = (
+KNOWN: Known = (
     (re.compile(r"No space left|Out of diskspace|Disk quota exceeded|File too large"), FULL),
     (
         re.compile(r"(smudge|clean|process) filter|external filter|filter '.*' (failed|failure)"),
@@ -68,9 +70,9 @@ KNOWN = (
 )
 
 
-def remedy_for(said: str) -> Remedy | None:
+def remedy_for(said: str, known: Known = KNOWN) -> Remedy | None:
     """What can be done about an error with these words, if that is known."""
-    return next((remedy for pattern, remedy in KNOWN if pattern.search(said)), None)
+    return next((remedy for pattern, remedy in known if pattern.search(said)), None)
 
 
 def failed(command: str, said: str) -> str:

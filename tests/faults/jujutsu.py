@@ -196,13 +196,7 @@ def log_locked(scene: Scene) -> str:
     scene.watch()
     with impatient(), holding(scene.repository / ".jj/repo/op_heads/heads/lock"):
         attempt = scene.merge()
-    scene.require(attempt.state in WAITING, f"{attempt.state}: {attempt.error}")
-    scene.says(attempt.error)
-    scene.check()
-    scene.let_move()
-    run_merge(attempt.pk)
-    attempt.refresh_from_db()
-    scene.require(attempt.state == "merged", f"{attempt.state}: {attempt.error}")
+    scene.goes_on(attempt)
     return (
         "The studio's command is ended after its time and says what it waited for; without the lock the merge goes on."
     )

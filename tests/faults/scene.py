@@ -112,6 +112,16 @@ class Scene:
         self.require(attempt.state == "merged", f"not merged: {attempt.state}, {attempt.error}")
         return attempt
 
+    def goes_on(self, attempt: MergeAttempt) -> None:
+        """Nothing has moved while a merge waits and says why; with the fault gone it is made at the next call."""
+        self.require(attempt.state in WAITING, f"{attempt.state}: {attempt.error}")
+        self.says(attempt.error)
+        self.check()
+        self.let_move()
+        run_merge(attempt.pk)
+        attempt.refresh_from_db()
+        self.require(attempt.state == "merged", f"{attempt.state}: {attempt.error}")
+
     def remove(self) -> Workspace:
         """Have the workspace removed."""
         request_removal(self.workspace)

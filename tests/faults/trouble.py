@@ -196,13 +196,7 @@ def hangs_at_merge(scene: Scene) -> str:
     scene.watch()
     with hanging(scene):
         attempt = scene.merge()
-    scene.require(attempt.state in WAITING, f"{attempt.state}: {attempt.error}")
-    scene.says(attempt.error)
-    scene.check()
-    scene.let_move()
-    run_merge(attempt.pk)
-    attempt.refresh_from_db()
-    scene.require(attempt.state == "merged", f"{attempt.state}: {attempt.error}")
+    scene.goes_on(attempt)
     return "It is ended after its time and tried again by itself; nothing was moved meanwhile."
 
 

@@ -16,7 +16,7 @@ from studio.kernel.errors import Invalid
 from workspaces.vcs.base import Person, readable
 from workspaces.vcs.git_changes import scratch_index
 from workspaces.vcs.git_checkout import worktrees as checkouts_of
-from workspaces.vcs.git_command import LONG_TIMEOUT, commit_of, git, line, listed, name, names
+from workspaces.vcs.git_command import LONG_TIMEOUT, authored, commit_of, git, line, listed, names, write_commit
 from workspaces.vcs.git_inspect import operation
 from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
@@ -56,7 +56,7 @@ def take_over(checkout: Path, message: str, author: Person, leaving: Leaving = l
         tree = store_tree(checkout, env)
         overlooked = overlooked_files(checkout, env)
     commit = head if tree == line(checkout, "rev-parse", f"{head}^{{tree}}") else ""
-    commit = commit or commit_tree(checkout, tree, [head], message, author)
+    commit = commit or write_commit(checkout, tree, [head], os.fsencode(message) + b"\n", authored(author))
     return replace(described(checkout, checkout, head, commit, nested), placed=placed, overlooked=overlooked)
 
 
@@ -101,19 +101,6 @@ def overlooked_files(checkout: Path, env: Mapping[str, str]) -> tuple[str, ...]:
     git(checkout, "update-index", "-q", "--refresh", env=env, ok=(0, 1), timeout=LONG_TIMEOUT)
     differing = set(names(git(checkout, "diff-files", "--name-only", "-z", env=env).stdout))
     return tuple(path for path in flagged if path in differing)
-
-
-def commit_tree(store: Path, tree: str, parents: Iterable[str], message: str, author: Person) -> str:
-    """A commit that no branch points at."""
-    identity = {
-        "GIT_AUTHOR_NAME": author.name,
-        "GIT_AUTHOR_EMAIL": author.email,
-        "GIT_COMMITTER_NAME": author.name,
-        "GIT_COMMITTER_EMAIL": author.email,
-    }
-    flags = [part for parent in parents for part in ("-p", parent)]
-    done = git(store, "commit-tree", tree, *flags, "-F", "-", given=os.fsencode(message) + b"\n", env=identity)
-    return name(done.stdout.strip())
 
 
 def require_small(checkout: Path, changed: list[str]) -> None:

@@ -16,6 +16,7 @@ from workspaces.vcs.base import Person, VcsError
 from workspaces.vcs.git_command import (
     LONG_TIMEOUT,
     GitError,
+    authored,
     commit_of,
     git,
     git_folder,
@@ -165,15 +166,9 @@ def commit_all(checkout: Path, branch: str, message: str, author: Person) -> str
     tree = line(checkout, "write-tree")
     merging = (git_folder(checkout) / "MERGE_HEAD").exists()
     if merging or before is None or line(checkout, "rev-parse", f"{before}^{{tree}}") != tree:
-        identity = {
-            "GIT_AUTHOR_NAME": author.name,
-            "GIT_AUTHOR_EMAIL": author.email,
-            "GIT_COMMITTER_NAME": author.name,
-            "GIT_COMMITTER_EMAIL": author.email,
-        }
         given = os.fsencode(message.strip() or "Work in progress") + b"\n"
         how = ("--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty", "--cleanup=whitespace", "--file=-")
-        git(checkout, "commit", *how, given=given, env=identity, timeout=LONG_TIMEOUT)
+        git(checkout, "commit", *how, given=given, env=authored(author), timeout=LONG_TIMEOUT)
     head = line(checkout, "rev-parse", "HEAD")
     _attach(checkout, branch, head)
     return head

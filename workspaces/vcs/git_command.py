@@ -11,10 +11,11 @@ from pathlib import Path
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
 from workspaces.remedies import failed, remedy_for
-from workspaces.vcs.base import VcsError
+from workspaces.vcs.base import Person, VcsError
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
 BRANCH_LIMIT = 1_000  # characters; file systems stop earlier
+EXPRESSION = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|@\{|\.\.")  # in no name: git-check-ref-format(1)
 TIMEOUT = 60.0  # seconds; longer where the size of the repository counts
 LONG_TIMEOUT = 200.0
 SAID_LIMIT = 600  # characters of git's own words in an error
@@ -118,6 +119,21 @@ def configured(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values}
 
 
+def authored(author: Person, committer: Person | None = None, *, date: str = "") -> dict[str, str]:
+    """The variables that say who makes a commit; without `committer` the author. `date` as git reads it, empty: now."""
+    people = {"AUTHOR": author, "COMMITTER": committer or author}
+    said = {f"GIT_{role}_DATE": date for role in people if date}
+    for role, person in people.items():
+        said |= {f"GIT_{role}_NAME": person.name, f"GIT_{role}_EMAIL": person.email}
+    return said
+
+
+def write_commit(store: Path, tree: str, parents: Iterable[str], message: bytes, people: Mapping[str, str]) -> str:
+    """A commit that no branch points at, neither signed nor seen by a hook; its id. `people` as `authored` gives them."""
+    flags = [part for parent in parents for part in ("-p", parent)]
+    return name(git(store, "commit-tree", tree, *flags, "-F", "-", given=message, env=people).stdout.strip())
+
+
 def line(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """The one line that a git command prints, any byte kept."""
     return name(git(cwd, *arguments, env=env).stdout.removesuffix(b"\n"))
@@ -150,11 +166,9 @@ def is_branch_name(branch: str) -> bool:
 
 
 def branch_commit(cwd: Path, branch: str) -> str | None:
-    """The commit that the local branch points at, or None. The name is taken as it is: `main~1` is no branch."""
-    if not is_branch_name(branch):
-        return None
-    done = git(cwd, "show-ref", "--verify", "--hash", "--", f"refs/heads/{branch}", ok=(0, 1, 128))
-    return name(done.stdout.strip()) if done.code == 0 else None
+    """The commit that the local branch points at and that is there, or None. `main~1` is no branch but an expression."""
+    plain = is_branch_name(branch) and not EXPRESSION.search(branch)
+    return commit_of(cwd, f"refs/heads/{branch}") if plain else None
 
 
 def git_folder(checkout: Path) -> Path:

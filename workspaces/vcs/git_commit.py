@@ -10,7 +10,7 @@ from typing import Protocol
 
 from studio.kernel.text import clean, cut, ended
 from workspaces.vcs.base import Person
-from workspaces.vcs.git_command import SAID_LIMIT, GitError, git
+from workspaces.vcs.git_command import SAID_LIMIT, GitError, authored, git
 from workspaces.vcs.git_inspect import store
 from workspaces.vcs.git_loose import loose_commit
 
@@ -146,15 +146,7 @@ def _require_as_meant(repository: Path, commit: str, tree: str, parents: list[st
 def people(request: Written) -> dict[str, str]:
     """Author and committer with the request's date, so that computing it again gives the same commit."""
     date = f"@{int(request.at.astimezone(UTC).timestamp())} +0000"
-    author, committer = _signable(request.author), _signable(request.committer)
-    return {
-        "GIT_AUTHOR_NAME": author.name,
-        "GIT_AUTHOR_EMAIL": author.email,
-        "GIT_AUTHOR_DATE": date,
-        "GIT_COMMITTER_NAME": committer.name,
-        "GIT_COMMITTER_EMAIL": committer.email,
-        "GIT_COMMITTER_DATE": date,
-    }
+    return authored(_signable(request.author), _signable(request.committer), date=date)
 
 
 def _signable(person: Person) -> Person:

@@ -6,11 +6,11 @@ import base64
 import re
 
 from studio.kernel.redact import redact
-from studio.kernel.text import clean, cut
-from workspaces.remedies import Remedy
+from studio.kernel.text import clean, cut, ended
+from workspaces.remedies import Known, Remedy, remedy_for
 from workspaces.vcs.git_command import SAID_LIMIT, GitError
 
-KNOWN = (
+KNOWN: Known = (
     (
         re.compile(r"Authentication failed|could not read (Username|Password)|returned error: 401"),
         Remedy(
@@ -83,11 +83,10 @@ def push_error(said: str, header: str) -> GitError:
     """The error of a push that ended with these words of git, some of which the remote may have put there."""
     words = without_secrets(clean(said).strip(), header)
     remedy = _remedy(words)
-    text = cut(words, SAID_LIMIT) or "git said nothing"
-    stop = "" if text[-1] in ".!?" else "."
+    text = ended(cut(words, SAID_LIMIT) or "git said nothing")
     next_step = f" {remedy.words}" if remedy else ""
     return GitError(
-        f"git push failed: {text}{stop}{next_step} The commits are kept here.",
+        f"git push failed: {text}{next_step} The commits are kept here.",
         said=words,
         transient=remedy is not None and remedy.passes,
     )
@@ -108,4 +107,4 @@ def without_secrets(text: str, header: str) -> str:
 def _remedy(said: str) -> Remedy | None:
     """By git's own words alone, without addresses: the remote writes what it likes, and so does who names a repository."""
     own = re.sub(r"'[^']*'", "''", "\n".join(row for row in said.splitlines() if not row.startswith("remote:")))
-    return next((remedy for pattern, remedy in KNOWN if pattern.search(own)), None)
+    return remedy_for(own, KNOWN)

@@ -12,6 +12,7 @@ from workspaces.vcs.git_checkout import KEPT_REFS, commit_all
 from workspaces.vcs.git_command import (
     LONG_TIMEOUT,
     SAID_LIMIT,
+    authored,
     commit_of,
     configured,
     git,
@@ -113,10 +114,4 @@ def _rebase(checkout: Path, branch: str, head: str, target: str, author: Person)
 
 
 def _environment(author: Person) -> dict[str, str]:
-    who = {
-        "GIT_AUTHOR_NAME": author.name,
-        "GIT_AUTHOR_EMAIL": author.email,
-        "GIT_COMMITTER_NAME": author.name,
-        "GIT_COMMITTER_EMAIL": author.email,
-    }
-    return who | configured([("merge.conflictStyle", "zdiff3"), ("rerere.enabled", "false")])
+    return authored(author) | configured([("merge.conflictStyle", "zdiff3"), ("rerere.enabled", "false")])

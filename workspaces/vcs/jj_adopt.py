@@ -4,12 +4,13 @@ working-copy commit and the operation log stay as they are. git sees the files a
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from workspaces.vcs.base import Person, VcsError, readable
-from workspaces.vcs.git_adopt import changed_names, commit_tree, described, leave, refuse, require_small, store_tree
-from workspaces.vcs.git_command import line
+from workspaces.vcs.git_adopt import changed_names, described, leave, refuse, require_small, store_tree
+from workspaces.vcs.git_command import authored, line, write_commit
 from workspaces.vcs.jj_changes import compared
 from workspaces.vcs.jj_command import shown, text
 from workspaces.vcs.jj_commit import set_bookmark
@@ -58,7 +59,9 @@ def take_over(checkout: Path, message: str, author: Person, leaving: Leaving = l
     same = tree == line(commits, "rev-parse", f"{below}^{{tree}}")
     commit = below
     if not same or len(at.parents) > 1:
-        commit = commit_tree(commits, tree, at.parents, at.description or message, author)
+        commit = write_commit(
+            commits, tree, at.parents, os.fsencode(at.description or message) + b"\n", authored(author)
+        )
     return replace(described(commits, checkout, below, commit, nested), placed=placed)
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from workspaces.vcs.base import Person
 from workspaces.vcs.git_checkout import KEPT_REFS
-from workspaces.vcs.git_command import git, line, name
+from workspaces.vcs.git_command import authored, git, line, name, write_commit
 from workspaces.vcs.jj_changes import write_tree
 from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj
 from workspaces.vcs.jj_exclude import untrack
@@ -67,15 +67,7 @@ def _commit_files(checkout: Path, at: Position, tree: str, message: str, author:
     """A commit of the files as they are, in place of the working-copy commit."""
     commits = git_store(checkout)
     words = at.description or message.strip() or DEFAULT_MESSAGE
-    flags = [part for parent in at.parents for part in ("-p", parent)]
-    identity = {
-        "GIT_AUTHOR_NAME": author.name,
-        "GIT_AUTHOR_EMAIL": author.email,
-        "GIT_COMMITTER_NAME": author.name,
-        "GIT_COMMITTER_EMAIL": author.email,
-    }
-    done = git(commits, "commit-tree", tree, *flags, "-F", "-", given=os.fsencode(words) + b"\n", env=identity)
-    head = name(done.stdout.strip())
+    head = write_commit(commits, tree, at.parents, os.fsencode(words) + b"\n", authored(author))
     learn(checkout, head)
     jj(checkout, "new", head, files=True, timeout=LONG_TIMEOUT)
     jj(checkout, "abandon", f"{at.commit} ~ ::@ & mutable()")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workspaces.vcs import git_merge
 from workspaces.vcs.base import MergeRequest, Person, Update
-from workspaces.vcs.git_command import git, line, name
+from workspaces.vcs.git_command import authored, git, line, write_commit
 from workspaces.vcs.jj_command import LONG_TIMEOUT, jj
 from workspaces.vcs.jj_commit import commit_all, keep_former, set_bookmark
 from workspaces.vcs.jj_inspect import conflicted_files, contains, git_store, position, root, tip
@@ -80,10 +80,4 @@ def _rebase(checkout: Path, branch: str, head: str, target: str, author: Person)
 def _folded(commits: Path, base: str, head: str, author: Person, stamp: int) -> str:
     """All commits from `base` to `head` as one, with their messages."""
     words = git(commits, "log", "--reverse", "--format=%B", f"{base}..{head}").stdout.strip() or b"Work"
-    date = f"@{stamp} +0000"
-    identity = {
-        "GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email, "GIT_AUTHOR_DATE": date,
-        "GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.email, "GIT_COMMITTER_DATE": date,
-    }  # fmt: skip
-    given = ("commit-tree", f"{head}^{{tree}}", "-p", base, "-F", "-")
-    return name(git(commits, *given, given=words + b"\n", env=identity).stdout.strip())
+    return write_commit(commits, f"{head}^{{tree}}", [base], words + b"\n", authored(author, date=f"@{stamp} +0000"))
