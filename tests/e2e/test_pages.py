@@ -169,6 +169,7 @@ def test_two_people__the_second_is_told_and_sees_what_is_true(studio, project, p
     task = person.task(key)
     board.page.evaluate("document.querySelector('live-board').leave()")  # it hears nothing, as after a cut
     task.page.get_by_role("button", name="Start").click()
+    expect(task.page.get_by_role("button", name="Start")).to_have_count(0)  # it was taken: the board comes second
     board.expect_in(key, "todo")
     board.card(key).get_by_role("button", name="Start").click()
     expect(board.page.locator(".flash.error")).to_contain_text("is not possible while")

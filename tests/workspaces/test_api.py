@@ -173,9 +173,9 @@ def test_diff__names_that_are_no_text(api, workspace, checkout):
 
     (checkout / os.fsdecode(b"bad\xff\nname")).write_text("x\n")
     (file,) = api.get(f"/api/v1/workspaces/{workspace.pk}/diff").json()["files"]
-    assert file["new_path"] == "bad\ufffd\nname"
+    assert file["new_path"] == "bad\ufffd\\nname"
     assert api.get(f"/api/v1/workspaces/{workspace.pk}/diff", {"file": file["id"]}).status_code == 200
-    assert api.get(f"/api/v1/workspaces/{workspace.pk}/status").json()["untracked"] == ["bad\ufffd\nname"]
+    assert api.get(f"/api/v1/workspaces/{workspace.pk}/status").json()["untracked"] == ["bad\ufffd\\nname"]
 
 
 def test_diff__of_a_checkout_that_is_broken(api, workspace, checkout):
