@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from studio import outbox
-from studio.kernel.errors import Conflict, Invalid
+from studio.kernel.errors import Conflict, Invalid, StudioError
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean
 from tasks import selectors
@@ -80,13 +80,15 @@ def begin_at(*, actor: Actor, task: Task, start: Start | None) -> Task:
     row = None
     if start is not None:
         row = write_started(project=task.project, label=task.key, start=start, workspace_id=uuid.uuid4())
-    with transaction.atomic():
-        locked = lock(task.pk)
-        if locked.status != Status.TODO:
-            if row is not None:
-                let_go(row)
+    try:
+        with transaction.atomic():
+            locked = lock(task.pk)
             _require_unstarted(locked)
-        _attach(locked, row, actor)
+            _attach(locked, row, actor)
+    except StudioError:
+        if row is not None:
+            let_go(row)
+        raise
     return selectors.by_ref(None, task.pk)
 
 

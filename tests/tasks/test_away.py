@@ -13,7 +13,7 @@ from tasks.models import PhaseRun
 from tasks.services.advance import advance_turn
 from tasks.services.prepare import prepare_run
 from tasks.services.schedule import schedule
-from tasks.services.starting import start_from
+from tasks.services.starting import begin_at, find_start, start_from
 from tasks.services.sweep import sweep
 from tests.factories import settle_turn
 from workspaces.models import Workspace
@@ -98,6 +98,16 @@ def test_start_from__not_once_it_has_started(pipeline, owner):
     pipeline.act("start")
     with pytest.raises(Conflict, match="has started"):
         start_from(actor=owner, task_ref=pipeline.task, branch="main")
+
+
+def test_start_from__somebody_starts_it_in_the_same_moment(pipeline, owner):
+    start = find_start(actor=owner, project=pipeline.task.project, branch="main")
+    pipeline.act("start")
+    with pytest.raises(Conflict, match="has started"):
+        begin_at(actor=owner, task=pipeline.task, start=start)
+    pipeline.task.refresh_from_db()
+    (unwanted,) = Workspace.objects.exclude(pk=pipeline.task.workspace_id)
+    assert unwanted.state == "removing"
 
 
 def test_reopen__a_checkout_that_a_person_keeps_stays(pipeline):
