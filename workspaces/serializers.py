@@ -142,7 +142,10 @@ class HunkSerializer(serializers.Serializer[Hunk]):
 
 
 class FileDiffSerializer(serializers.Serializer[Any]):
-    """One changed file. Absent sides have the path "" and the mode ""."""
+    r"""One changed file. Absent sides have the path "" and the mode "".
+
+    Paths are for reading: bytes that are no text become U+FFFD, and characters that nobody sees are escaped (`\u202e`, `\n`).
+    """
 
     id = serializers.CharField(help_text="Names the file in `?file=`, whatever bytes its path has.")
     old_path = serializers.CharField(allow_blank=True)

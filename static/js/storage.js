@@ -3,40 +3,30 @@
 
 import { fragment, morph, tick } from "./dom.js";
 import { feed } from "./feed.js";
+import { Refresh } from "./refresh.js";
 
 const GATHER = 150;
-const AGAIN = 2_000;
 const TELLING = new Set(["workspace.updated", "kept.updated"]);
 
 class LiveStorage extends HTMLElement {
-  #timer = 0;
+  #refresh = new Refresh(() => this.#read(), GATHER);
 
   connectedCallback() {
     this.leave = feed.subscribe(`project:${this.dataset.project}`, Number(this.dataset.cursor), {
-      event: (frame) => TELLING.has(frame.kind) && this.#soon(GATHER),
-      resync: (seq) => (this.#soon(GATHER), seq),
+      event: (frame) => TELLING.has(frame.kind) && this.#refresh.note(),
+      resync: (seq) => (this.#refresh.note(), seq),
     });
   }
 
   disconnectedCallback() {
-    clearTimeout(this.#timer);
+    this.#refresh.stop();
     this.leave();
   }
 
-  #soon(wait) {
-    this.#timer ||= setTimeout(() => this.#read(), wait);
-  }
-
   async #read() {
-    this.#timer = 0;
-    try {
-      const { content } = await fragment(this.dataset.url);
-      if (!this.isConnected) return;
-      morph(this.querySelector("#storage"), content.querySelector("#storage"));
-      tick(this);
-    } catch {
-      if (this.isConnected) this.#soon(AGAIN);
-    }
+    const { content } = await fragment(this.dataset.url);
+    morph(this.querySelector("#storage"), content.querySelector("#storage"));
+    tick(this);
   }
 }
 
