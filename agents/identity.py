@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from studio.kernel.owners import pid_space
-
-SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
+from studio.kernel.owners import SAME_START_SECONDS, pid_space
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from sessions_app import budgets_admin as budgets_admin
 from sessions_app import inbox_admin as inbox_admin
 from sessions_app.models import AgentSession, SessionEvent, StreamCount, Turn, TurnOutcome, TurnState
 from sessions_app.services.abort import request_abort
+from sessions_app.services.settle import STOPPED_BY_OPERATOR
 from sessions_app.streams import HEARTBEAT, REASONS, TAKEN
 from studio import operations
 from studio.admin import ReadOnlyAdmin
@@ -34,7 +35,6 @@ else:  # the class takes no parameters while it runs
     TurnInlineBase = admin.TabularInline
 
 OVERDUE = timedelta(minutes=1)
-STOPPED_BY_OPERATOR = "operator"
 
 
 class TurnInline(TurnInlineBase):

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 
 from agents.services import backend_for
 from sessions_app.models import Turn, TurnState
 from sessions_app.services.reconcile import reconcile
-from sessions_app.services.settle import WATCHDOG_CODES, settle_stopped
+from sessions_app.services.settle import BY_PERSON, WATCHDOG_CODES, settle_stopped
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.faultpoints import reach
@@ -27,12 +28,17 @@ UNREACHABLE_LIMIT = timedelta(seconds=60)
 def request_abort(*, turn_id: uuid.UUID | str, reason: str, message: str = "") -> bool:
     """Ask for the turn's end; False when it is settled or was asked before. A turn that was never sent ends at once.
 
+    The first reason counts, but a person who wants no more of it is never overruled: neither is it tried again then, nor does
+    another turn follow.
     `message` says more than the reason's own sentence, when the reason is the studio's.
     """
     why = {"error_message": clean(message)} if reason in WATCHDOG_CODES else {}
+    free = Q(abort_requested_at__isnull=True)
+    if reason in BY_PERSON:
+        free |= ~Q(abort_reason__in=BY_PERSON)
     with transaction.atomic():
         asked = (
-            Turn.objects.filter(pk=turn_id, abort_requested_at__isnull=True)
+            Turn.objects.filter(free, pk=turn_id)
             .exclude(state=TurnState.SETTLED)
             .update(abort_requested_at=now(), abort_reason=reason, **why)
         )

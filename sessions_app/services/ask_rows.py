@@ -9,7 +9,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.asks import PermissionAsked, QuestionAsked
+from agents.asks import PATCH_LIMIT, PermissionAsked, QuestionAsked
 from agents.backend import LogEntry
 from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Ask, AskKind, AskPolicy, AskReply, AskState, Turn
@@ -92,10 +92,12 @@ def lose_answered(ask: Ask) -> None:
 def earlier_answer(turn: Turn, asked: PermissionAsked | QuestionAsked) -> dict[str, Any]:
     """The answer that a person gave when the turn asked the same before and that never arrived; taken, so it serves once.
 
-    Empty when there is none.
+    Empty when there is none. What a person has allowed is only what they have seen: the same command, the same patch.
     """
     lost = Ask.objects.filter(turn=turn, state=AskState.LOST, delivered_at__isnull=True).exclude(reply="")
     for ask in lost.order_by("created_at"):
+        if ask.reply != AskReply.REJECT and not _same_detail(ask.detail, _fields(asked)["detail"]):
+            continue
         if all(getattr(ask, name) == value for name, value in _signature(asked).items()):
             if not Ask.objects.filter(pk=ask.pk, delivered_at__isnull=True).update(delivered_at=now()):
                 continue
@@ -162,6 +164,11 @@ def _fields(asked: PermissionAsked | QuestionAsked) -> dict[str, Any]:
     }
     always = list(asked.always) if asked.exact else []
     return {"kind": AskKind.PERMISSION, "always": always, "detail": detail, **_signature(asked)}
+
+
+def _same_detail(seen: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether nothing else is asked for than what a person was shown. Of a patch that was cut nobody knows."""
+    return seen | {"call": ""} == asked | {"call": ""} and len(asked.get("patch", "")) < PATCH_LIMIT
 
 
 def _signature(asked: PermissionAsked | QuestionAsked) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from sessions_app.models import (
 )
 from sessions_app.services import ask_rows
 from sessions_app.services.abort import request_abort
-from sessions_app.services.pause import pause_turn, release_turn
+from sessions_app.services.pause import NOT_HELD, pause_turn, release_turn
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import ask_opened
 from sessions_app.usage import today
@@ -82,7 +82,8 @@ def _known(found: dict[uuid.UUID, list[Reached]]) -> set[tuple[uuid.UUID, str]]:
 def _act(turn: Turn, reached: list[Reached], known: set[tuple[uuid.UUID, str]]) -> bool:
     """Note what is reached for the first time, then let the strictest budget act; whether anything was done."""
     first, action = reached[0], reached[0].budget.action
-    free = turn.state not in (TurnState.SETTLED, TurnState.UNKNOWN) and not (turn.hold or turn.abort_requested_at)
+    free = turn.state not in (TurnState.SETTLED, TurnState.UNKNOWN) and not turn.abort_requested_at
+    free = free and turn.hold in NOT_HELD
     acts = free and action != BudgetAction.WARN
     new = [one for one in reached if (one.budget.pk, one.counted) not in known]
     if not (new or acts):

@@ -33,6 +33,7 @@ from studio.kernel.errors import NotFound, Upstream
 from studio.kernel.faultpoints import reach
 from studio.kernel.tokens import sign_subject
 from studio.queue import Names, enqueue
+from workspaces.models import Workspace
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +63,7 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     if turn.abort_requested_at:
         settle_stopped(turn)
         return
-    if _occupied(turn):
-        fenced(Turn, turn.pk, epoch).update(next_try_at=later(OCCUPIED_SECONDS), lease_owner="", lease_until=None)
-        return
-    if not fenced(Turn, turn.pk, epoch).update(state=TurnState.DISPATCHING, attempts=F("attempts") + 1):
+    if not _enter(turn, epoch):
         return
     if not begin_use(turn.session.server, turn.session.directory):
         _stand_back(turn, epoch)
@@ -94,6 +92,20 @@ def _stand_back(turn: Turn, epoch: int) -> None:
         lease_owner="",
         lease_until=None,
     )
+
+
+def _enter(turn: Turn, epoch: int) -> bool:
+    """Mark the turn as at work in its workspace; False while another one is, or when the turn went to somebody else.
+
+    Two turns of a workspace are sent at once by two workers: only under its lock does the second see the first.
+    """
+    with transaction.atomic():
+        list(Workspace.objects.select_for_update(no_key=True).filter(pk=turn.session.workspace_id).values_list("pk"))
+        mine = fenced(Turn, turn.pk, epoch)
+        if _occupied(turn):
+            mine.update(next_try_at=later(OCCUPIED_SECONDS), lease_owner="", lease_until=None)
+            return False
+        return bool(mine.update(state=TurnState.DISPATCHING, attempts=F("attempts") + 1))
 
 
 def _occupied(turn: Turn) -> bool:

@@ -20,6 +20,7 @@ from studio.queue import Names, enqueue
 log = structlog.get_logger(__name__)
 
 RELEASED = "released"  # it was released before the server had stopped it
+NOT_HELD = ("", RELEASED)
 
 
 def pause_turn(*, turn_id: uuid.UUID | str, reason: str) -> bool:
@@ -29,7 +30,7 @@ def pause_turn(*, turn_id: uuid.UUID | str, reason: str) -> bool:
     holds it (see `park`). Idempotent.
     """
     with transaction.atomic():
-        free = Turn.objects.filter(pk=turn_id, hold="", abort_requested_at__isnull=True)
+        free = Turn.objects.filter(pk=turn_id, hold__in=NOT_HELD, abort_requested_at__isnull=True)
         held = free.exclude(state__in=[TurnState.SETTLED, TurnState.UNKNOWN]).update(hold=reason)
         if held:
             clock.hold(turn_id)
@@ -41,7 +42,7 @@ def pause_turn(*, turn_id: uuid.UUID | str, reason: str) -> bool:
 def stop_on_server(turn_id: uuid.UUID | str) -> None:
     """Stop what a held turn runs on the server. Idempotent; repeated by the sweeper until the turn is parked."""
     turn = Turn.objects.select_related("session__server").filter(pk=turn_id, state=TurnState.RUNNING).first()
-    if turn is None or turn.hold in ("", RELEASED) or not turn.session.external_id:
+    if turn is None or turn.hold in NOT_HELD or not turn.session.external_id:
         return
     try:
         backend_for(turn.session.server).abort(turn.session.external_id)
@@ -83,7 +84,7 @@ def park(turn: Turn, answered_until: str) -> bool:
 def release_turn(*, turn_id: uuid.UUID | str) -> bool:
     """Let a held turn go on where it was; False when it is not held. Idempotent."""
     with transaction.atomic():
-        held = Turn.objects.filter(pk=turn_id).exclude(hold__in=["", RELEASED])
+        held = Turn.objects.filter(pk=turn_id).exclude(hold__in=NOT_HELD)
         unsent = [TurnState.ADMITTED, TurnState.DISPATCHING]
         sent = held.filter(state__in=unsent).update(hold="", next_try_at=now())
         late = 0 if sent else held.filter(state=TurnState.RUNNING).update(hold=RELEASED)

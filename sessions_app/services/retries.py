@@ -13,12 +13,13 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 
 from agents.backend import LogEntry
 from sessions_app import log as session_log
 from sessions_app.models import AgentSession, Turn, TurnOutcome, TurnState
 from sessions_app.services import ask_rows, clock
+from sessions_app.services.pause import RELEASED
 from sessions_app.services.settle import settle
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_changed
@@ -63,6 +64,8 @@ def delay_for(policy: Policy, retries: int) -> float:
 def plan_retry(turn: Turn, code: str, message: str, *, answered_until: str = "") -> bool:
     """Plan the next try of a running turn that failed with `code`; False when its tries are used up or there are none.
 
+    Nothing changes, and nothing is to be concluded (True), when somebody else has moved the turn on since it was read, or
+    when its end is wanted for another reason by now.
     The plan is visible: `next_try_at`, `retry_code`, a log entry, and the signal `turn_changed`.
     """
     policy = POLICIES.get(code)
@@ -71,8 +74,10 @@ def plan_retry(turn: Turn, code: str, message: str, *, answered_until: str = "")
     at = later(delay_for(policy, turn.retries))
     with transaction.atomic():
         lock_session(turn.session_id)
-        planned = Turn.objects.filter(pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch).update(
+        mine = Turn.objects.filter(pk=turn.pk, state=TurnState.RUNNING, lease_epoch=turn.lease_epoch)
+        planned = mine.filter(abort_reason=turn.abort_reason).update(
             state=TurnState.ADMITTED,
+            hold=Case(When(hold=RELEASED, then=Value("")), default=F("hold")),
             retries=F("retries") + 1,
             retry_code=code,
             error_message=clean(message),
@@ -92,7 +97,7 @@ def plan_retry(turn: Turn, code: str, message: str, *, answered_until: str = "")
             data |= {"next_at": at.isoformat(), "attempt": turn.retries + 1, "of": policy.tries}
             note(turn, "turn.retrying", f"{turn.retries}", data)
             log.info("turn_retry_planned", turn=str(turn.pk), code=code, at=at.isoformat())
-    return bool(planned)
+    return True
 
 
 def try_now(*, turn_id: uuid.UUID | str) -> bool:
@@ -163,7 +168,7 @@ def retry_unknown(*, turn_id: uuid.UUID | str, actor: Any = None) -> Turn:
         session = AgentSession.objects.select_for_update().get(pk=turn.session_id)
         session.external_id, session.upstream_seq, session.broken = "", -1, ""
         session.save(update_fields=["external_id", "upstream_seq", "broken"])
-        turn.state, turn.error_code, turn.error_message = TurnState.ADMITTED, "", ""
+        turn.state, turn.hold, turn.error_code, turn.error_message = TurnState.ADMITTED, "", "", ""
         turn.resumes, turn.attempts, turn.retry_code, turn.started_at = again, 0, "session_lost", None
         turn.message_id = derived_id("msg", turn.pk, now(), 2 * again + 1)
         turn.part_id = derived_id("prt", turn.pk, now(), 2 * again + 2)

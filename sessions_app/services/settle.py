@@ -13,6 +13,7 @@ from agents.backend import LogEntry
 from sessions_app import log as session_log
 from sessions_app.models import InboxItem, InboxState, Turn, TurnOutcome, TurnState
 from sessions_app.services import ask_rows, clock, follow_up
+from sessions_app.services.pause import NOT_HELD
 from sessions_app.services.turns import lock_session
 from sessions_app.signals import turn_settled
 from studio.kernel.clock import now
@@ -33,6 +34,8 @@ WATCHDOG_CODES = {
 # What the server has heard of and somebody has stopped.
 STOPPED_AT_WORK = Q(abort_requested_at__isnull=False) & (Q(started_at__isnull=False) | Q(attempts__gt=0))
 INTERRUPTED = "interrupted"  # by a person who has something else to say: their message opens the next turn
+STOPPED_BY_PERSON, STOPPED_BY_OPERATOR = "stopped", "operator"  # who want no more of it
+BY_PERSON = frozenset({STOPPED_BY_PERSON, STOPPED_BY_OPERATOR})
 
 
 def settle(
@@ -51,7 +54,8 @@ def settle(
     `unconfirmed`: it may still run on the server. That is held against the server for every turn whose end was asked for.
 
     A turn does not complete while a steer is on its way to it: that message is its business too (False, and the delivery
-    is asked for again). After a completed or interrupted turn the inbox opens the next one in the same transaction.
+    is asked for again), unless the turn is held or its end was asked for, for then nothing is delivered. After a completed or
+    interrupted turn that no person has stopped the inbox opens the next one in the same transaction.
     """
     reach("settle.before")
     with transaction.atomic():
@@ -60,7 +64,9 @@ def settle(
             return False
         lock_session(found)
         on_its_way = InboxItem.objects.filter(turn_id=turn_id, state=InboxState.SENDING)
-        if outcome == TurnOutcome.COMPLETED and on_its_way.exists():
+        overtaken = on_its_way.exists()
+        taking = Turn.objects.filter(pk=turn_id, abort_requested_at__isnull=True, hold__in=NOT_HELD)
+        if outcome == TurnOutcome.COMPLETED and overtaken and taking.exists():
             enqueue(Names.DELIVER_MESSAGES, found)
             return False
         clock.go(turn_id)
@@ -77,7 +83,8 @@ def settle(
                 retry_at=None,
                 hold="",
                 next_try_at=None,
-                unconfirmed=unconfirmed or Case(When(STOPPED_AT_WORK, then=True), default=False),
+                # A steer that still arrives lets an idle server begin anew.
+                unconfirmed=unconfirmed or overtaken or Case(When(STOPPED_AT_WORK, then=True), default=False),
                 settled_at=now(),
                 lease_owner="",
                 lease_until=None,
@@ -98,13 +105,20 @@ def settle(
         on_its_way.update(state=InboxState.WAITING, next_try_at=None)
         lost = InboxItem.objects.filter(turn_id=turn_id, state=InboxState.DELIVERED, message_id__in=not_stored)
         lost.update(state=InboxState.WAITING, next_try_at=None, delivered_at=None)
-        if outcome == TurnOutcome.COMPLETED or turn.abort_reason == INTERRUPTED:
+        if goes_on(turn):
             follow_up.open_next(turn.session_id, after=turn)
         if turn.unconfirmed:
             enqueue(Names.CONFIRM_STOPPED, turn.pk)
         turn_settled.send(sender=Turn, turn=turn)
         reach("settle.in_transaction")
     return True
+
+
+def goes_on(turn: Turn) -> bool:
+    """Whether what waits in the inbox opens the next turn by itself after this settled one; else a person decides."""
+    if turn.abort_reason in BY_PERSON:
+        return False
+    return turn.outcome == TurnOutcome.COMPLETED or turn.abort_reason == INTERRUPTED
 
 
 def settle_stopped(turn: Turn, *, message: str = "", result_text: str = "", not_stored: Sequence[str] = ()) -> bool:

@@ -15,6 +15,7 @@ from agents.backend import Prompt
 from agents.services import backend_for
 from sessions_app.models import AgentSession, Delivery, InboxItem, InboxState, SessionEvent, Turn, TurnState
 from sessions_app.services.follow_up import delivered, joined
+from sessions_app.services.pause import NOT_HELD
 from sessions_app.services.turns import lock_session
 from studio.kernel.clock import later, now
 from studio.kernel.errors import NotFound, Upstream
@@ -83,7 +84,7 @@ def _claim(session_id: uuid.UUID | str) -> list[InboxItem]:
             if session.inbox.filter(state=InboxState.WAITING).exists():
                 enqueue(Names.OPEN_NEXT_TURN, session_id)
             return []
-        if turn.state != TurnState.RUNNING or turn.abort_requested_at or turn.hold or not _begun(turn):
+        if turn.state != TurnState.RUNNING or turn.abort_requested_at or turn.hold not in NOT_HELD or not _begun(turn):
             return []
         due = Q(next_try_at__isnull=True) | Q(next_try_at__lte=now())
         cut_off = session.inbox.filter(state=InboxState.SENDING, turn=turn).order_by("position").first()
@@ -123,6 +124,9 @@ def _mark_delivered(session: AgentSession, turn: Turn, batch: list[InboxItem]) -
     with transaction.atomic():
         lock_session(session.pk)
         if not _sending(batch).update(state=InboxState.DELIVERED, delivered_at=now(), next_try_at=None):
+            # The turn may have ended while this was on its way; then an idle server has begun anew with it.
+            if Turn.objects.filter(pk=turn.pk, state=TurnState.SETTLED).update(unconfirmed=True, next_try_at=None):
+                enqueue(Names.CONFIRM_STOPPED, turn.pk)
             return
         for item in batch:
             delivered(item, session, turn)

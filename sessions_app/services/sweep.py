@@ -15,12 +15,11 @@ from sessions_app.models import (
     InboxItem,
     InboxState,
     Turn,
-    TurnOutcome,
     TurnState,
 )
 from sessions_app.services import commands, disposal
 from sessions_app.services.pause import RELEASED
-from sessions_app.services.settle import INTERRUPTED
+from sessions_app.services.settle import goes_on
 from sessions_app.services.stopping import unconfirmed_now
 from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
@@ -92,5 +91,4 @@ def _unsettled() -> QuerySet[Turn]:
 
 
 def _goes_on(last: Turn | None) -> bool:
-    """Whether what waits opens a turn by itself: after a failure a person decides."""
-    return last is None or last.outcome == TurnOutcome.COMPLETED or last.abort_reason == INTERRUPTED
+    return last is None or goes_on(last)

@@ -12,6 +12,7 @@ import psutil
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 SPACE = Path("/proc/self/ns/pid")
+SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
 HOST_SHOWN = 50  # characters of a host's name, so that an owner fits its column
 
 
@@ -36,7 +37,7 @@ def is_dead(owner: str, *, one_machine: bool = False) -> bool:
             return False
         if world != _world():
             return one_machine and world.partition(".")[0] != _world().partition(".")[0]
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) > SAME_START_SECONDS
     except psutil.NoSuchProcess:
         return True
     except (ValueError, psutil.Error):

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from studio.kernel.owners import SAME_START_SECONDS
 from studio.launcher.options import Options
-
-SAME_START_SECONDS = 2.0  # the system's clock may be corrected while a process runs
 
 
 @dataclass(frozen=True, slots=True)

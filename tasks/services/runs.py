@@ -11,6 +11,7 @@ from django.db.models import F, Max
 
 from sessions_app.models import Turn, TurnState
 from sessions_app.services.abort import request_abort
+from sessions_app.services.settle import STOPPED_BY_PERSON
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict
 from studio.kernel.text import clean, cut
@@ -110,8 +111,8 @@ def stop_run(task: Task, run: PhaseRun) -> None:
         end_run(task, run, RunPhaseState.STOPPED, STOPPED)
         return
     PhaseRun.objects.filter(pk=run.pk).update(stop_requested_at=now())
+    _abort_turn(run)  # before the feed's row is held: whoever opens an ask takes the turn first and the feed then
     show(task, Card(RunState.RUNNING, reason="Stopping."), run=run)
-    _abort_turn(run)
 
 
 def supersede_run(task: Task) -> None:
@@ -131,7 +132,7 @@ def _abort_turn(run: PhaseRun) -> None:
     """Ask for the end of the turn that works for the run: its own, or one that a message in the inbox opened after it."""
     turns = Turn.objects.filter(session_id=run.session_id, session__isnull=False).exclude(state=TurnState.SETTLED)
     for turn_id in turns.values_list("pk", flat=True):
-        request_abort(turn_id=turn_id, reason="stopped")
+        request_abort(turn_id=turn_id, reason=STOPPED_BY_PERSON)
 
 
 def follow_turn(turn: Turn) -> bool:

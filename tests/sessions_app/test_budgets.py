@@ -159,6 +159,12 @@ def test_stop__ends_the_turn_with_the_reason(running, backend):
     assert turn.error_message == "This task has used 1,034 of 1,000 tokens."
 
 
+def test_stop__ends_a_turn_that_was_held_and_released_before(running):
+    Turn.objects.filter(pk=running.pk).update(hold="released")
+    budget(action="stop")
+    assert spend(running, cost=2).abort_reason == "budget_exceeded"
+
+
 def test_several__the_strictest_acts_and_all_are_noted(running):
     budget(action="warn")
     budget(action="ask", scope="turn")

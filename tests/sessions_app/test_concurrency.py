@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from unittest.mock import patch
 
 import pytest
@@ -104,6 +105,26 @@ def test_dispatch__by_many_workers_sends_one_prompt(session, turn, server):
     at_once(lambda _: dispatch.dispatch(turn.pk))
     session.refresh_from_db()
     assert server.said(session.external_id) == ["<0>"]
+    assert len(server.messages) == 1
+
+
+def test_dispatch__of_two_sessions_sends_one_into_their_workspace(session, turn, server):
+    other = turns.open_session(
+        workspace=session.workspace, server=session.server, role="implementer", title="I", agent="a", model=""
+    )
+    another = turns.admit_turn(session=other, prompt="<1>", max_steps=9, wall_seconds=99, idle_seconds=99)
+    ready = Barrier(2)
+
+    def looks(one: Turn) -> bool:
+        found = occupied(one)
+        with suppress(BrokenBarrierError):
+            ready.wait(0.5)  # each has looked before either says that it is at work: where nothing keeps them apart
+        return found
+
+    occupied = dispatch._occupied
+    with patch("sessions_app.services.dispatch._occupied", looks):
+        at_once(lambda number: dispatch.dispatch((turn, another)[number].pk), 2)
+    assert sorted(Turn.objects.values_list("state", flat=True)) == ["admitted", "running"]
     assert len(server.messages) == 1
 
 

@@ -99,6 +99,9 @@ def test_read_sessions__reads_several_logs_after_their_cursors(session, other_se
         [(f"session:{session.pk}", 2), (f"session:{other_session.pk}", 1), (f"session:{other_session.pk}", 2)]
     )
     assert len(selectors.read_sessions({str(session.pk): 0, str(other_session.pk): 0}, 3)) == 3
+    many = {str(uuid4()): 0 for _ in range(3_000)}  # SQLite refuses an expression of so many parts
+    found = selectors.read_sessions({**many, str(session.pk): 0, str(other_session.pk): 0}, 3)
+    assert len(found) == 3
     assert selectors.read_sessions({}, 3) == []
 
 

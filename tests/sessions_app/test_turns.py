@@ -247,6 +247,15 @@ def test_unknown__retried_goes_to_a_fresh_session_under_fresh_ids(unknown, backe
         retries.retry_unknown(turn_id=unknown.pk)
 
 
+def test_unknown__that_was_held_is_sent_when_a_person_says_so(unknown, backend):
+    Turn.objects.filter(pk=unknown.pk).update(hold="budget")
+    retries.retry_unknown(turn_id=unknown.pk)
+    backend.fail.clear()
+    dispatch.dispatch(unknown.pk)
+    unknown.refresh_from_db()
+    assert (unknown.state, unknown.hold) == ("running", "")
+
+
 def test_unknown__given_up_has_failed(unknown, settled):
     retries.abandon_unknown(turn_id=unknown.pk)
     assert (settled[0].outcome, settled[0].error_code) == ("failed", "session_lost")
@@ -301,6 +310,27 @@ def test_retry__of_an_error_that_stays_is_not_planned(running, backend, settled)
     assert settled[0].error_code == "provider_error"
 
 
+@pytest.mark.parametrize("how", ["rate_limited", "stalled"])
+def test_retry__planned_by_somebody_else_meanwhile_is_kept(running, backend, settled, monkeypatch, how):
+    """The bridge hears of the end while the job that asked for it reads the server."""
+    if how == "stalled":
+        abort.request_abort(turn_id=running.pk, reason="stalled")
+        backend.view = TurnView(state="aborted", last_answer="msg_a")
+    else:
+        backend.view = TurnView(state="failed", error_code=how, retryable=True, last_answer="msg_a")
+    view_turn = backend.view_turn
+
+    def view(**given):
+        monkeypatch.setattr(backend, "view_turn", view_turn)
+        reconcile.reconcile(running.pk)
+        return view_turn(**given)
+
+    monkeypatch.setattr(backend, "view_turn", view)
+    reconcile.reconcile(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.retry_code, running.retries, settled) == ("admitted", how, 1, [])
+
+
 def test_pause__holds_the_turn_and_release_sends_the_same_ids(running, backend, settled):
     assert pause.pause_turn(turn_id=running.pk, reason="budget")
     assert not pause.pause_turn(turn_id=running.pk, reason="budget")
@@ -330,6 +360,19 @@ def test_pause__released_before_the_server_stopped_goes_on_all_the_same(running,
     running.refresh_from_db()
     assert (running.state, running.hold) == ("running", "")
     assert settled == []
+
+
+def test_pause__released_before_the_server_stopped_leaves_nothing_behind(running, backend):
+    pause.pause_turn(turn_id=running.pk, reason="budget")
+    pause.release_turn(turn_id=running.pk)
+    assert pause.pause_turn(turn_id=running.pk, reason="budget")
+    pause.release_turn(turn_id=running.pk)
+    backend.view = TurnView(state="failed", error_code="rate_limited", retryable=True, last_answer="msg_a")
+    reconcile.reconcile(running.pk)
+    assert retries.try_now(turn_id=running.pk)
+    dispatch.dispatch(running.pk)
+    running.refresh_from_db()
+    assert (running.state, running.hold) == ("running", "")
 
 
 def test_pause__of_a_turn_that_completes_first_changes_nothing(running, backend, settled):

@@ -80,6 +80,12 @@ def owners_in_another_container() -> list[str]:
     return found
 
 
+def test_owner__lives_on_when_the_systems_clock_is_corrected():
+    host, pid, started, *rest = owners.owner_name().split("|")
+    assert not owners.is_dead("|".join([host, pid, f"{float(started) + 1:.2f}", *rest]))
+    assert owners.is_dead("|".join([host, pid, f"{float(started) + 5:.2f}", *rest]))
+
+
 def test_owner__of_before_the_systems_start_is_dead_where_no_other_machine_can_be_meant():
     host, pid, started, thread, world = owners.owner_name().split("|")
     earlier = f"{host}|{pid}|{started}|{thread}|0{world}"
