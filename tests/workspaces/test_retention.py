@@ -35,10 +35,12 @@ from workspaces.services import (
     request_removal,
     request_revert,
     restore_kept,
+    retention,
     run_merge,
     sweep,
 )
 from workspaces.services.ownership import note_of, unknown_folders
+from workspaces.vcs.git import GitVcs
 
 pytestmark = pytest.mark.django_db
 
@@ -106,6 +108,17 @@ def test_keep__until_a_person_says(owner, workspace):
     assert state_of(workspace) == "removing"
     with pytest.raises(Conflict):
         hold_workspace(actor=owner, workspace=workspace, keep=True)
+
+
+def test_retention__a_person_keeps_one_while_others_are_taken(owner, project, monkeypatch):
+    first, second = (finished(ensure_workspace(project=project, label=f"DEMO-{n}"), days=20 - n) for n in (1, 2))
+
+    def requested(row, **options):
+        hold_workspace(actor=owner, workspace=second, keep=True)
+        return request_removal(row, **options)
+
+    monkeypatch.setattr(retention, "request_removal", requested)
+    assert (state_of(first), state_of(second)) == ("removing", "ready")
 
 
 def test_discard__only_a_finished_one_and_only_by_a_maintainer(project, owner, workspace):
@@ -197,9 +210,50 @@ def test_kept__never_goes_before_somebody_was_shown_it(unmerged, settings):
     assert Path(unmerged.patch).exists()  # a person keeps it
     KeptWork.objects.update(keep=False)
     sweep()
-    unmerged.refresh_from_db()
     assert (Path(unmerged.patch).exists(), Path(unmerged.bundle).exists()) == (False, False)
-    assert unmerged.deleted_at is not None
+    unmerged.refresh_from_db()
+    assert (unmerged.deleted_at is not None, unmerged.patch, unmerged.bundle) == (True, "", "")
+
+
+@pytest.mark.parametrize("act", ["keep", "restore"])
+def test_kept__a_person_keeps_or_restores_it_while_others_expire(owner, project, settings, monkeypatch, act):
+    settings.STUDIO_KEPT_DAYS = 30
+    for label in ("A", "B"):
+        row = ensure_workspace(project=project, label=label)
+        (Path(row.path) / "new.txt").write_text("worth keeping\n")
+        request_removal(row)
+        remove_workspace(row.pk)
+    first, second = KeptWork.objects.order_by("created_at")
+    for days, row in ((33, first), (32, second)):
+        KeptWork.objects.filter(pk=row.pk).update(seen_at=now() - timedelta(days=days))
+    unlink = Path.unlink
+
+    def unlinked(place, **options):
+        if place == Path(first.bundle) and act == "keep":
+            hold_kept(actor=owner, kept=second, keep=True)
+        if place == Path(first.bundle) and act == "restore":
+            restore_kept(actor=owner, kept=second)
+        unlink(place, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    sweep()
+    second.refresh_from_db()
+    assert (Path(first.bundle).exists(), Path(second.bundle).exists(), second.deleted_at) == (False, True, None)
+
+
+def test_kept__a_deletion_that_was_killed_is_finished(unmerged, owner, monkeypatch):
+    def die(*_args, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            delete_kept(actor=owner, kept=unmerged)
+    with pytest.raises(NotFound, match="has just been deleted"):
+        hold_kept(actor=owner, kept=unmerged, keep=True)
+    KeptWork.objects.update(deleted_at=now() - timedelta(hours=2))
+    sweep()
+    assert (Path(unmerged.patch).exists(), Path(unmerged.bundle).exists()) == (False, False)
 
 
 def test_kept__for_ever_where_no_time_is_set(unmerged, settings):
@@ -249,6 +303,25 @@ def test_restore__after_git_has_cleaned_up(unmerged, owner, repository):
     make_workspace(row.pk)
     row.refresh_from_db()
     assert (row.state, (Path(row.path) / "new.txt").exists()) == ("ready", True)
+
+
+def test_restore__its_time_is_over_while_its_commits_are_fetched(unmerged, owner, repository, settings, monkeypatch):
+    settings.STUDIO_KEPT_DAYS = 30
+    KeptWork.objects.update(seen_at=now() - timedelta(days=31))
+    bring_back = GitVcs.bring_back
+
+    def brought(*args):
+        head = bring_back(*args)
+        sweep()
+        return head
+
+    monkeypatch.setattr(GitVcs, "bring_back", staticmethod(brought))
+    row = restore_kept(actor=owner, kept=unmerged)
+    git(repository, "gc", "-q", "--prune=now")
+    make_workspace(row.pk)
+    row.refresh_from_db()
+    assert (row.state, Path(unmerged.bundle).exists()) == ("ready", False)
+    assert (Path(row.path) / "new.txt").read_text() == "worth keeping\n"
 
 
 def test_look_at__measures_and_says_what_is_not_merged(workspace, checkout, tmp_path):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EXPIRED_AT_ONCE = 20  # in one sweep
+AGAIN = timedelta(hours=1)  # until a deletion that did not come to its end is tried again
 PIECE = 256 * 1024
 TYPES = {"patch": "text/x-patch", "bundle": "application/x-git-bundle"}
 
@@ -109,10 +110,11 @@ def mark_seen(rows: QuerySet[KeptWork]) -> None:
 
 
 def hold_kept(*, actor: Person, kept: KeptWork, keep: bool) -> KeptWork:
-    """Keep it whatever its age, or let its time count again. Needs the role reviewer."""
+    """Keep it whatever its age, or let its time count again. Needs the role reviewer; raises NotFound when it has just gone."""
     _require(actor, kept, Role.REVIEWER)
     with transaction.atomic():
-        KeptWork.objects.filter(pk=kept.pk).update(keep=keep)
+        if not KeptWork.objects.filter(pk=kept.pk, deleted_at__isnull=True).update(keep=keep):
+            raise NotFound(f"What was kept of {kept.label} has just been deleted.")
         tell_kept(kept)
     kept.keep = keep
     return kept
@@ -127,29 +129,59 @@ def delete_kept(*, actor: Person, kept: KeptWork) -> None:
             "not delete them. Move or delete that folder by hand first.",
             allowed=[],
         )
-    _delete(kept)
+    _delete(kept, KeptWork.objects.filter(deleted_at__isnull=True))
 
 
 def expire_kept() -> int:
-    """Delete what was shown to somebody long enough ago and nobody keeps; how many. Without a set time nothing goes."""
+    """Delete what was shown to somebody long enough ago and nobody keeps; how many. Without a set time nothing goes.
+
+    What a killed process had begun to delete is deleted first.
+    """
+    begun = KeptWork.objects.exclude(patch="", bundle="").filter(deleted_at__lte=now() - AGAIN)
+    for kept in begun.order_by("deleted_at")[:EXPIRED_AT_ONCE]:
+        _unlink(kept)
     if settings.STUDIO_KEPT_DAYS is None:
         return 0
     due = now() - timedelta(days=settings.STUDIO_KEPT_DAYS)
     rows = KeptWork.objects.filter(deleted_at__isnull=True, keep=False, folder="", seen_at__lte=due)
-    expired = list(rows.exclude(restored_in__state__in=["creating", "failed"]).order_by("seen_at")[:EXPIRED_AT_ONCE])
-    for kept in expired:
-        _delete(kept)
-    return len(expired)
+    rows = rows.exclude(restored_in__state__in=["creating", "failed"])
+    return sum(_delete(kept, rows) for kept in rows.order_by("seen_at")[:EXPIRED_AT_ONCE])
 
 
-def _delete(kept: KeptWork) -> None:
-    for place in (kept.patch, kept.bundle):
-        if place and _is_ours(Path(place)):
-            Path(place).unlink(missing_ok=True)
+def was_deleted(kept: KeptWork) -> bool:
+    """Whether it has gone since it was read, or goes just now. Asked after what speaks against its end was written down."""
     with transaction.atomic():
-        KeptWork.objects.filter(pk=kept.pk, deleted_at__isnull=True).update(deleted_at=now())
+        found = KeptWork.objects.select_for_update().filter(pk=kept.pk).first()
+    return found is None or found.deleted_at is not None
+
+
+def _delete(kept: KeptWork, rows: QuerySet[KeptWork]) -> bool:
+    """Delete the files if `kept` is one of `rows` still; whether it was.
+
+    The row says so first: nobody is told then that it stays, or begins at it, while its files go.
+    """
+    with transaction.atomic():
+        # Locked by a statement of its own, so that the next one sees what was written before `was_deleted` was asked.
+        KeptWork.objects.select_for_update().filter(pk=kept.pk).first()
+        if not rows.filter(pk=kept.pk).update(deleted_at=now()):
+            return False
         tell_kept(kept)
+    _unlink(kept)
     log.info("kept_work_deleted", kept=str(kept.pk), label=kept.label)
+    return True
+
+
+def _unlink(kept: KeptWork) -> None:
+    """Delete the files of a row that says it was deleted. Idempotent; what cannot be deleted is tried again later."""
+    try:
+        for place in (kept.patch, kept.bundle):
+            if place and _is_ours(Path(place)):
+                Path(place).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("kept_work_not_deleted", kept=str(kept.pk), error=str(error))
+        KeptWork.objects.filter(pk=kept.pk).update(deleted_at=now())
+        return
+    KeptWork.objects.filter(pk=kept.pk).update(patch="", bundle="")
 
 
 def _require(actor: Person, kept: KeptWork, role: Role) -> None:

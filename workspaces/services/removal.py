@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Upstream
@@ -43,14 +44,21 @@ IN_USE_SECONDS = 30.0  # until one that somebody's process stood in the way of i
 KEEPER = Person("OpenCode Studio", AGENT_EMAIL)
 
 
-def request_removal(workspace: Workspace) -> None:
-    """Have the workspace removed once the transaction has committed. Asking again is harmless."""
+def request_removal(workspace: Workspace, *, unless_kept: bool = False) -> bool:
+    """Have the workspace removed once the transaction has committed; whether it goes. Asking again is harmless.
+
+    With `unless_kept` it stays when a person keeps it by now and it is not on its way already.
+    """
     with transaction.atomic():
         rows = Workspace.objects.filter(pk=workspace.pk).exclude(state=WorkspaceState.REMOVED)
-        if rows.update(state=WorkspaceState.REMOVING, error="", lease_until=None):
-            enqueue(Names.REMOVE_WORKSPACE, workspace.pk)
-            tell(workspace)
-            workspace_leaving.send(sender=Workspace, workspace=workspace)
+        if unless_kept:
+            rows = rows.filter(Q(keep=False) | Q(state=WorkspaceState.REMOVING))
+        if not rows.update(state=WorkspaceState.REMOVING, error="", lease_until=None):
+            return False
+        enqueue(Names.REMOVE_WORKSPACE, workspace.pk)
+        tell(workspace)
+        workspace_leaving.send(sender=Workspace, workspace=workspace)
+    return True
 
 
 def remove_workspace(workspace_id: uuid.UUID | str) -> None:

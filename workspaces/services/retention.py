@@ -46,11 +46,11 @@ def release_workspace(workspace: Workspace) -> None:
 
 def let_go(workspace: Workspace) -> bool:
     """Have the workspace removed now, unless a person keeps it; whether it goes."""
-    if Workspace.objects.filter(pk=workspace.pk, keep=True).exclude(state=WorkspaceState.REMOVING).exists():
-        Workspace.objects.filter(pk=workspace.pk, finished_at__isnull=True).update(finished_at=now())
-        return False
-    request_removal(workspace)
-    return True
+    if request_removal(workspace, unless_kept=True):
+        return True
+    kept = Workspace.objects.filter(pk=workspace.pk, state__in=STAYING)
+    kept.filter(finished_at__isnull=True).update(finished_at=now())
+    return not kept.exists()
 
 
 def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Workspace:
@@ -159,6 +159,5 @@ def remove_due() -> int:
         stay = max(timedelta(days=days or 0), SETTLING)
         rows = finished.filter(project__retention_days=days, finished_at__lte=at - stay)
         for row in rows.order_by("finished_at")[: REMOVALS_AT_ONCE - found]:
-            request_removal(row)
-            found += 1
+            found += request_removal(row, unless_kept=True)  # somebody may have kept it since it was read
     return found

@@ -21,6 +21,7 @@ from studio.queue import Names, enqueue
 from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
 from workspaces.selectors import require_role
 from workspaces.services.checkouts import AGENT_EMAIL, Start, ensure_workspace, require_repository, write_row
+from workspaces.services.kept import was_deleted
 from workspaces.services.news import tell
 from workspaces.services.projects import resolve_path
 from workspaces.setup.effective import effective_for
@@ -177,7 +178,7 @@ def start_choices(project: Project) -> list[str]:
 def write_started(*, project: Project, label: str, start: Start, workspace_id: uuid.UUID) -> Workspace:
     """The row of a workspace that begins at `start`; its checkout is made when it is first needed."""
     row = write_row(project, label, workspace_id, start)
-    if start.held:
+    if start.held or (start.restores is not None and was_deleted(start.restores)):
         vcs_named(project.vcs).put_branch(Path(project.path), row.branch, start.commit)
     return row
 
