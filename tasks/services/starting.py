@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from studio import outbox
-from studio.kernel.errors import Conflict, Invalid, StudioError
+from studio.kernel.clock import now
+from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean
 from tasks import selectors
@@ -29,6 +31,9 @@ from workspaces.services import (
 if TYPE_CHECKING:
     from tasks.services.moves import Actor
     from workspaces.services.checkouts import Start
+
+UNATTACHED = timedelta(hours=1)  # after that no process is about to give a row to its task any more
+LET_GO_AT_ONCE = 20
 
 
 def start_from(
@@ -85,11 +90,19 @@ def begin_at(*, actor: Actor, task: Task, start: Start | None) -> Task:
             locked = lock(task.pk)
             _require_unstarted(locked)
             _attach(locked, row, actor)
-    except StudioError:
+    except Exception:
         if row is not None:
             let_go(row)
         raise
     return selectors.by_ref(None, task.pk)
+
+
+def let_go_unattached() -> None:
+    """Let go of what was to be begun at by a task, when the process was killed before the task had it. Idempotent."""
+    rows = Workspace.objects.filter(state=WorkspaceState.CREATING, finished_at__isnull=True, tasks__isnull=True)
+    rows = rows.filter(created_at__lte=now() - UNATTACHED).exclude(start_commit="")
+    for row in rows.order_by("created_at")[:LET_GO_AT_ONCE]:
+        let_go(row)
 
 
 def _require_unstarted(task: Task) -> None:

@@ -12,6 +12,7 @@ from tasks.choices import RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services import pull_requests
 from tasks.services.runs import fail_run
+from tasks.services.starting import let_go_unattached
 from workspaces.models import MergeAttempt, MergeState, WorkspaceState
 from workspaces.services import release_workspace
 
@@ -55,4 +56,5 @@ def sweep() -> int:
     for task in finished.exclude(workspace__state__in=LEAVING).select_related("workspace")[:RELEASED_AT_ONCE]:
         if task.workspace is not None:
             release_workspace(task.workspace)  # it was finished before checkouts had a time to stay
+    let_go_unattached()
     return rung

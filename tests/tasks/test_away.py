@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import DatabaseError
 
 from sessions_app.models import TurnState
-from studio.kernel.errors import Conflict
+from studio.kernel.clock import now
+from studio.kernel.errors import Conflict, Upstream
 from tasks.choices import Phase, RunPhaseState, Status
 from tasks.models import PhaseRun
+from tasks.services import starting
 from tasks.services.advance import advance_turn
 from tasks.services.prepare import prepare_run
 from tasks.services.schedule import schedule
 from tasks.services.starting import begin_at, find_start, start_from
 from tasks.services.sweep import sweep
-from tests.factories import settle_turn
+from tests.factories import git, settle_turn
 from workspaces.models import Workspace
 from workspaces.services import remove_workspace, request_removal
 
@@ -108,6 +112,42 @@ def test_start_from__somebody_starts_it_in_the_same_moment(pipeline, owner):
     pipeline.task.refresh_from_db()
     (unwanted,) = Workspace.objects.exclude(pk=pipeline.task.workspace_id)
     assert unwanted.state == "removing"
+
+
+def test_start_from__a_worktree_whose_commit_gets_no_branch_leaves_nothing(pipeline, owner):
+    repository = Path(pipeline.task.project.path)
+    (repository / "begun.txt").write_text("1\n")
+    git(repository, "branch", "studio")
+    with pytest.raises(Upstream, match="in the way of the new one's"):
+        start_from(actor=owner, task_ref=pipeline.task, worktree=str(repository))
+    row = Workspace.objects.get()
+    assert (row.state, pipeline.fresh().workspace, (repository / "begun.txt").exists()) == ("removing", None, True)
+    remove_workspace(row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.error, row.kept_patch) == ("removed", "", "")
+
+
+@pytest.mark.parametrize("fault", [DatabaseError, KeyboardInterrupt])
+def test_start_from__that_fails_or_is_killed_before_the_task_has_it(pipeline, owner, monkeypatch, fault):
+    start = find_start(actor=owner, project=pipeline.task.project, branch="main")
+    kept = begin_at(actor=owner, task=pipeline.task, start=start).workspace
+
+    def die(*_args):
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr(starting, "_attach", die)
+        with pytest.raises(fault):
+            begin_at(actor=owner, task=pipeline.task, start=start)
+    row = Workspace.objects.exclude(pk=kept.pk).get()
+    assert row.state == ("creating" if fault is KeyboardInterrupt else "removing")
+    sweep()
+    assert Workspace.objects.filter(state="removing").exists() is (
+        fault is DatabaseError
+    )  # it may be given in this moment
+    Workspace.objects.update(created_at=now() - timedelta(hours=2))
+    sweep()
+    assert list(Workspace.objects.filter(state="removing")) == [row]
 
 
 def test_reopen__a_checkout_that_a_person_keeps_stays(pipeline):

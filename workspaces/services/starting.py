@@ -24,6 +24,7 @@ from workspaces.services.checkouts import AGENT_EMAIL, Start, ensure_workspace, 
 from workspaces.services.kept import was_deleted
 from workspaces.services.news import tell
 from workspaces.services.projects import resolve_path
+from workspaces.services.removal import request_removal
 from workspaces.setup.effective import effective_for
 from workspaces.setup.patterns import means
 from workspaces.vcs import vcs_named
@@ -176,10 +177,17 @@ def start_choices(project: Project) -> list[str]:
 
 
 def write_started(*, project: Project, label: str, start: Start, workspace_id: uuid.UUID) -> Workspace:
-    """The row of a workspace that begins at `start`; its checkout is made when it is first needed."""
+    """The row of a workspace that begins at `start`; its checkout is made when it is first needed.
+
+    Raises what goes wrong when the commit cannot be given a branch; then the row goes again.
+    """
     row = write_row(project, label, workspace_id, start)
-    if start.held or (start.restores is not None and was_deleted(start.restores)):
-        vcs_named(project.vcs).put_branch(Path(project.path), row.branch, start.commit)
+    try:
+        if start.held or (start.restores is not None and was_deleted(start.restores)):
+            vcs_named(project.vcs).put_branch(Path(project.path), row.branch, start.commit)
+    except Exception:
+        request_removal(row)
+        raise
     return row
 
 
