@@ -14,7 +14,16 @@ from tests.factories import make_member
 from tests.repositories import git, make_repository
 from workspaces.models import Project
 from workspaces.selectors import role_in
-from workspaces.services import ensure_workspace, register_project, remove_project, update_project
+from workspaces.services import (
+    commit_left,
+    ensure_workspace,
+    register_project,
+    relocate_project,
+    remove_project,
+    remove_workspace,
+    request_removal,
+    update_project,
+)
 from workspaces.services.projects import free_key, resolve_path
 from workspaces.signals import removing_project
 
@@ -241,6 +250,43 @@ def test_update__refuses(owner, project, fields, field):
     assert caught.value.detail == {"field": field}
     before = Project.objects.get(pk=project.pk)
     assert (before.name, before.default_branch, before.key) == ("Demo", "trunk", "DEMO")
+
+
+@pytest.mark.parametrize("meanwhile", ["another default branch", "amended", "amended, and all removed but one"])
+def test_relocate__the_bases_of_tasks_need_not_be_on_the_default_branch(
+    owner, project, repository, commit, tmp_path, meanwhile
+):
+    git(repository, "branch", "release")
+    (repository / "app.py").write_text("1\n")
+    commit(repository)
+    workspace = ensure_workspace(project=project, label="DEMO-1")
+    if meanwhile == "another default branch":
+        update_project(actor=owner, project=project, default_branch="release")
+    else:
+        (repository / "app.py").write_text("2\n")
+        git(repository, "commit", "-q", "-a", "--amend", "--no-edit")
+    if meanwhile == "amended, and all removed but one":
+        request_removal(workspace)
+        remove_workspace(workspace.pk)
+        git(repository, "reflog", "expire", "--expire=now", "--all")
+        git(repository, "gc", "-q", "--prune=now")
+        workspace = ensure_workspace(project=project, label="DEMO-2")
+    project.refresh_from_db()
+    moved = repository.rename(tmp_path / "moved")
+    assert relocate_project(actor=owner, project=project, path=str(moved)).path == str(moved)
+    assert commit_left(workspace, message="m", author_name="a")  # its links were mended
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_relocate__another_repository_with_such_a_branch_is_refused(owner, project, repository, tmp_path, removed):
+    workspace = ensure_workspace(project=project, label="DEMO-1")
+    if removed:
+        request_removal(workspace)
+        remove_workspace(workspace.pk)
+    repository.rename(tmp_path / "moved")
+    another = make_repository(tmp_path / "another", branch="trunk", files={"another.txt": "x\n"})
+    with pytest.raises(Invalid, match="is not the one of Demo"):
+        relocate_project(actor=owner, project=project, path=str(another))
 
 
 def test_update_and_remove__are_the_owners(project, stranger):

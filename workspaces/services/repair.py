@@ -19,12 +19,14 @@ from workspaces.services.news import tell
 from workspaces.services.ownership import leave_note, require_own
 from workspaces.services.projects import resolve_path
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import readable
+from workspaces.vcs.base import Vcs, readable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     Person = AbstractBaseUser | AnonymousUser
+
+ASKED = 50  # commits that a repository is asked for
 
 
 def repair_workspace(*, actor: Person, workspace: Workspace) -> list[str]:
@@ -62,7 +64,7 @@ def relocate_project(*, actor: Person, project: Project, path: str) -> Project:
     """Name the new place of a repository that was moved, and mend its workspaces' links. Needs the role owner.
 
     Raises Conflict while a repository is still at the old place, and Invalid when the one at `path` is another one: it must
-    have the commits from which the workspaces began.
+    have the commits from which the workspaces began, on whatever branch.
     """
     require_role(actor, project, Role.OWNER)
     root = resolve_path(path)
@@ -96,17 +98,34 @@ def _require_gone(project: Project) -> None:
 
 
 def _require_same(project: Project, root: Path) -> None:
-    vcs = vcs_named(project.vcs)
-    tip = vcs.tip(root, project.default_branch)
-    begun = {one for one in project.workspaces.values_list("base_commit", flat=True).distinct()[:50] if one}
-    try:
-        same = tip is not None and all(vcs.contains(root, tip, commit) for commit in begun)
-    except Upstream:
-        same = False
-    if not same:
+    if not _is_same(project, root):
         raise Invalid(
             f"The repository at {clean(root)} is not the one of {project.name}: it lacks the branch {project.default_branch}, or "
             "commits from which tasks began. Nothing was changed.",
             code="another_repository",
             detail={"field": "path"},
         )
+
+
+def _is_same(project: Project, root: Path) -> bool:
+    """Whether the repository at `root` has the default branch, and the commits from which the checkouts began.
+
+    It need not have them on that branch: another may be the default by now, and commits are amended. Of checkouts that are
+    gone git may have cleaned up some, so they are asked about only when there are no others, and one commit is enough.
+    """
+    vcs = vcs_named(project.vcs)
+    if vcs.tip(root, project.default_branch) is None:
+        return False
+    begun = project.workspaces.exclude(base_commit="").order_by("-created_at")
+    present = set(begun.exclude(state=WorkspaceState.REMOVED).values_list("base_commit", flat=True)[:ASKED])
+    if present:
+        return all(_has(vcs, root, commit) for commit in present)
+    former = set(begun.values_list("base_commit", flat=True)[:ASKED])
+    return not former or any(_has(vcs, root, commit) for commit in former)
+
+
+def _has(vcs: Vcs, root: Path, commit: str) -> bool:
+    try:
+        return vcs.contains(root, commit, commit)
+    except Upstream:
+        return False
