@@ -26,6 +26,7 @@ from tests.repositories import git
 from workspaces.forge import http
 from workspaces.forge.connections import save_connection
 from workspaces.models import PullRequest, PullRequestState, ReviewComment
+from workspaces.services import pull_requests as service
 from workspaces.services import sweep as workspaces_sweep
 from workspaces.services import sync_pull_request
 
@@ -138,8 +139,6 @@ def test_complete__without_a_forge_says_what_to_do(ready):
 
 @pytest.mark.parametrize("point", ["pull_request.pushed", "pull_request.before_create", "pull_request.created"])
 def test_crash__never_opens_a_second_one(ready, forge, monkeypatch, point):
-    from workspaces.services import pull_requests as service
-
     class Killed(BaseException):
         pass
 
@@ -368,6 +367,30 @@ def test_cancel__what_was_not_opened_is_not_opened(ready, forge):
     row = sync()
     assert row.state == PullRequestState.FAILED
     assert forge.pulls == []
+
+
+def test_cancel__while_a_worker_is_about_to_open_it(ready, forge, monkeypatch):
+    ready.act("complete", how="pull_request")
+    forge.fault("/pulls", status(503))
+    sync()
+    monkeypatch.setattr(service, "reach", lambda name: name == "pull_request.before_create" and ready.act("cancel"))
+    row = sync()
+    assert (ready.shown[0], row.state, row.number) == (Status.CANCELLED, PullRequestState.FAILED, None)
+    assert forge.pulls == []
+
+
+def test_cancel__while_the_forge_opens_it_says_that_it_is_open(ready, forge, owner, client, monkeypatch):
+    ready.act("complete", how="pull_request")
+    forge.fault("/pulls", status(503))
+    sync()
+    monkeypatch.setattr(service, "reach", lambda name: name == "pull_request.created" and ready.act("cancel"))
+    row = sync()
+    [pull] = forge.pulls
+    assert (ready.shown[0], row.state, row.number, pull["reviewers"]) == (Status.CANCELLED, "failed", 1, [])
+    assert "still open on the forge: close it there" in row.error
+    client.force_login(owner)
+    page = client.get(f"/tasks/{ready.task.key}/").content.decode()
+    assert (row.url in page, row.error in page) == (True, True)
 
 
 def test_merge_by_the_studio__decides_before_the_forge(proposed, forge, owner):

@@ -47,6 +47,7 @@ from workspaces.vcs.base import Person, Raced
 log = structlog.get_logger(__name__)
 
 ACTIVE = (PullRequestState.INTENDED, PullRequestState.OPEN)
+WITHDRAWN = "withdrawn"
 LEASE_SECONDS = 300.0  # a push of a large branch may take that long
 LOCK_PATIENCE = 20.0
 MAX_ATTEMPTS = 6
@@ -110,14 +111,20 @@ def refresh_pull_request(pull_request: PullRequest) -> None:
 
 
 def withdraw_pull_request(workspace: Workspace) -> None:
-    """Do not open what is not open yet: its task went elsewhere. Belongs into the transaction that sends it there."""
+    """Do not open what is not open yet: its task went elsewhere. Belongs into the transaction that sends it there.
+
+    A worker that is at it loses the row, so it opens nothing any more either.
+    """
     intended = PullRequest.objects.filter(workspace=workspace, state=PullRequestState.INTENDED, number=None)
     intended.update(
         state=PullRequestState.FAILED,
-        error_code="withdrawn",
+        error_code=WITHDRAWN,
         error="It was given up before it was opened.",
         settled_at=now(),
         next_sync_at=None,
+        lease_epoch=F("lease_epoch") + 1,
+        lease_owner="",
+        lease_until=None,
     )
 
 
@@ -202,12 +209,12 @@ def _push(row: PullRequest, connection: ForgeConnection) -> str:
 
 
 def _open(row: PullRequest, epoch: int, forge: Forge, connection: ForgeConnection) -> bool:
-    """Find or create the pull request and write its number down; False when another worker took the row over."""
+    """Find or create the pull request and write its number down; False when the row is no longer this worker's."""
     found = forge.find(row.head_branch, row.head_commit)
     if found is None:
+        reach("pull_request.before_create")
         if not renew(PullRequest, row.pk, epoch, seconds=LEASE_SECONDS):
             return False
-        reach("pull_request.before_create")
         try:
             found = forge.create(NewPull(row.head_branch, row.base_branch, row.title, row.body, row.draft))
         except Refused:
@@ -218,13 +225,26 @@ def _open(row: PullRequest, epoch: int, forge: Forge, connection: ForgeConnectio
         reach("pull_request.created")
     if not found.number:
         raise ForgeError(f"{connection.base_url} did not say which pull request it opened.", code="forge_answer")
-    notes = forge.decorate(found.number, connection.reviewers, connection.labels) if found.state == "open" else []
+    notes = []
+    if found.state == "open" and renew(PullRequest, row.pk, epoch, seconds=LEASE_SECONDS):
+        notes = forge.decorate(found.number, connection.reviewers, connection.labels)
     row.number = found.number
-    return bool(
-        fenced(PullRequest, row.pk, epoch).update(
-            number=found.number, url=found.url, note=cut("\n".join(notes), ERROR_LIMIT)
-        )
-    )
+    values = {"number": found.number, "url": found.url, "note": cut("\n".join(notes), ERROR_LIMIT)}
+    if not fenced(PullRequest, row.pk, epoch).update(**values):
+        _say_opened(row, found)
+        return False
+    return True
+
+
+def _say_opened(row: PullRequest, found: Pull) -> None:
+    """Say so in the row when it was withdrawn while the forge was opening it: there it stays until a person closes it."""
+    words = f"It was given up in the moment in which it was opened as #{found.number}."
+    if found.state == "open":
+        words += " It is still open on the forge: close it there."
+    with transaction.atomic():
+        withdrawn = PullRequest.objects.filter(pk=row.pk, error_code=WITHDRAWN, number=None)
+        if withdrawn.update(number=found.number, url=found.url, error=words):
+            pull_request_changed.send(sender=PullRequest, pull_request=row)
 
 
 def _read(row: PullRequest, epoch: int, forge: Forge) -> None:
