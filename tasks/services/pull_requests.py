@@ -177,7 +177,8 @@ def _import(task: Task, review: Review, comment: ReviewComment) -> int:
     first = next((line.strip() for line in comment.body.splitlines() if line.strip()), "A comment")
     title = cut(f"{comment.author or 'Somebody'}: {first}", TITLE_LIMIT)
     found = FoundFinding(Severity.WARNING, title, comment.body, comment.path, comment.line)
-    finding = results.write_finding(task, review, found)
+    # Each comment is one finding: two that begin alike, such as suggestions for one line, say different things.
+    finding = results.add_finding(task, review, found)
     ReviewComment.objects.filter(pk=comment.pk).update(finding=finding.pk)
     return finding.number
 

@@ -114,12 +114,25 @@ def review_of(task: Task, run: PhaseRun) -> Review:
 
 def write_finding(task: Task, review: Review, found: FoundFinding) -> Finding:
     """A finding of `review` for a locked task; one with the same place and title is the same."""
-    title, file = cut(" ".join(clean(found.title).split()), TITLE_LIMIT), cut(clean(found.file).strip(), FILE_LIMIT)
+    title, file = _named(found)
     same = review.findings.filter(title=title, file=file, line=found.line).first()
-    if same is None and review.findings.count() >= FINDINGS_LIMIT:
+    return add_finding(task, review, found) if same is None else _fill(task, same, found)
+
+
+def add_finding(task: Task, review: Review, found: FoundFinding) -> Finding:
+    """One more finding of `review` for a locked task, also when it begins like another one at the same place."""
+    if review.findings.count() >= FINDINGS_LIMIT:
         raise Invalid(f"This review has {FINDINGS_LIMIT} findings already; say the rest in the summary of the verdict.")
-    number = same.number if same else (task.findings.aggregate(last=Max("number"))["last"] or 0) + 1
-    finding = same or Finding(task=task, review=review, number=number, title=title, file=file, line=found.line)
+    number = (task.findings.aggregate(last=Max("number"))["last"] or 0) + 1
+    title, file = _named(found)
+    return _fill(task, Finding(task=task, review=review, number=number, title=title, file=file, line=found.line), found)
+
+
+def _named(found: FoundFinding) -> tuple[str, str]:
+    return cut(" ".join(clean(found.title).split()), TITLE_LIMIT), cut(clean(found.file).strip(), FILE_LIMIT)
+
+
+def _fill(task: Task, finding: Finding, found: FoundFinding) -> Finding:
     finding.severity, finding.body = found.severity, cut(clean(found.body).strip(), TEXT_LIMIT)
     finding.save()
     _publish_finding(task, finding)
