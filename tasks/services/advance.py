@@ -23,6 +23,7 @@ from tasks.choices import ERRORS, CompletionWay, FindingState, Needs, Phase, Run
 from tasks.models import PhaseRun, Plan, Review, Task
 from tasks.services import completion, conflicts, pull_requests, results, reverts
 from tasks.services.follow_up import conclude_follow_up
+from tasks.services.merge_news import is_untold, newest_merge
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
 from tasks.services.steps import failing_as, wait, work_on
@@ -249,9 +250,7 @@ def advance_merge(attempt_id: uuid.UUID | str) -> None:
         return
     with transaction.atomic():
         task = lock(task_id)
-        newest = MergeAttempt.objects.filter(workspace_id=attempt.workspace_id).order_by("-created_at").first()
-        column = Status.DONE if attempt.kind == MergeKind.REVERT else Status.REVIEW
-        if task.status != column or task.run_state != RunState.RUNNING or newest != attempt:
+        if newest_merge(task) != attempt or not is_untold(task, attempt):
             return
         if attempt.kind == MergeKind.REVERT:
             reverts.conclude(task, attempt)

@@ -17,7 +17,7 @@ from tasks.actions import possible_for
 from tasks.choices import ERRORS, CompletionWay, Needs, ReviewSource, RunState, Severity, Status, Verdict
 from tasks.models import PhaseRun, Review, Task
 from tasks.prompts import MATERIAL_LIMIT
-from tasks.services import completion, lifecycle, results
+from tasks.services import completion, lifecycle, merge_news, results
 from tasks.services.moves import Card, lock, not_allowed, show
 from tasks.services.runs import active_run
 from tasks.verdicts import FINDINGS_LIMIT, FoundFinding
@@ -26,8 +26,6 @@ from workspaces.forge.connections import forge_for, require_connection
 from workspaces.models import (
     ChecksState,
     ForgeConnection,
-    MergeAttempt,
-    MergeState,
     PullRequest,
     PullRequestState,
     ReviewComment,
@@ -87,7 +85,7 @@ def advance_pull_request(pull_request_id: uuid.UUID | str) -> None:
         if newest is None or str(newest.pk) != str(pull_request_id):
             return
         _publish(task, newest)
-        if task.status != Status.REVIEW or _merges(task):
+        if task.status != Status.REVIEW or merge_news.decides(task):
             return
         if newest.state == PullRequestState.MERGED:
             said = f"Pull request #{newest.number} was merged."
@@ -101,12 +99,6 @@ def advance_pull_request(pull_request_id: uuid.UUID | str) -> None:
 def _publish(task: Task, row: PullRequest) -> None:
     payload = {"task": str(task.pk), "number": row.number, "state": row.state, "checks": row.checks_state}
     outbox.publish(task.project_id, f"task:{task.pk}", "pull_request.updated", payload)
-
-
-def _merges(task: Task) -> bool:
-    """Whether a merge by the studio itself is on its way, which decides first."""
-    active = [MergeState.QUEUED, MergeState.COMPUTED]
-    return MergeAttempt.objects.filter(workspace=task.workspace, state__in=active).exists()
 
 
 def _card(task: Task, row: PullRequest) -> Card | None:

@@ -11,6 +11,7 @@ from studio.queue import Names, enqueue
 from tasks.choices import RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services import pull_requests
+from tasks.services.merge_news import untold_merges
 from tasks.services.runs import fail_run
 from tasks.services.starting import let_go_unattached
 from workspaces.models import MergeAttempt, MergeState, WorkspaceState
@@ -46,7 +47,7 @@ def sweep() -> int:
     settled = MergeAttempt.objects.filter(workspace_id__in=list(merging)).exclude(
         state__in=[MergeState.QUEUED, MergeState.COMPUTED]
     )
-    for attempt_id in settled.values_list("pk", flat=True):
+    for attempt_id in {*settled.values_list("pk", flat=True), *untold_merges()}:
         enqueue(Names.ADVANCE_MERGE, attempt_id)
         rung += 1
     for pull_request_id in pull_requests.unnoticed():

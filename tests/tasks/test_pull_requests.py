@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError
 from structlog.testing import capture_logs
 
-from studio.kernel.clock import later
+from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, Forbidden, NotFound
 from studio.kernel.permissions import Role
 from studio.models import FeedEvent
@@ -17,6 +17,7 @@ from studio.queue import Names
 from tasks.choices import Needs, Phase, RunState, Status
 from tasks.models import Finding, PhaseRun, Review
 from tasks.services import proposal, pull_requests
+from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
 from tasks.services.sweep import sweep
 from tests.factories import make_member
@@ -25,10 +26,10 @@ from tests.real.git_http import REALM
 from tests.repositories import git
 from workspaces.forge import http
 from workspaces.forge.connections import save_connection
-from workspaces.models import PullRequest, PullRequestState, ReviewComment
+from workspaces.models import MergeAttempt, MergeState, PullRequest, PullRequestState, ReviewComment
 from workspaces.services import pull_requests as service
+from workspaces.services import run_merge, sync_pull_request
 from workspaces.services import sweep as workspaces_sweep
-from workspaces.services import sync_pull_request
 
 pytestmark = pytest.mark.django_db
 
@@ -410,6 +411,29 @@ def test_merge_by_the_studio__decides_before_the_forge(proposed, forge, owner):
     forge.merge(1)
     sync()
     assert proposed.shown[:2] == (Status.REVIEW, RunState.RUNNING)
+
+
+def test_merge_by_the_studio__decides_also_when_its_own_job_comes_later(proposed, forge, owner):
+    act(actor=owner, task_ref=proposed.task, action="complete", how="squash")
+    attempt = MergeAttempt.objects.get()
+    run_merge(attempt.pk)
+    sync()
+    assert proposed.shown == (Status.REVIEW, RunState.RUNNING, "", "")
+    advance_merge(attempt.pk)
+    assert (proposed.shown[0], proposed.task.completed_how) == (Status.DONE, "squash")
+
+
+def test_refused_merge__that_was_told_is_not_told_again_over_a_pull_request(proposed, forge, owner):
+    act(actor=owner, task_ref=proposed.task, action="complete", how="squash")
+    attempt = MergeAttempt.objects.get()
+    MergeAttempt.objects.update(state=MergeState.REFUSED, error="dirty", settled_at=now())
+    advance_merge(attempt.pk)
+    assert proposed.shown[3] == "merge_refused"
+    proposed.act("complete", how="pull_request")
+    advance_merge(attempt.pk)  # delivered late, or rung for by the sweep
+    assert proposed.shown == (Status.REVIEW, RunState.RUNNING, "", "")
+    sync()
+    assert proposed.shown[2] == Needs.PULL_REQUEST
 
 
 def test_sweepers__find_what_doorbells_lost(ready, forge, requested_jobs, django_capture_on_commit_callbacks):

@@ -5,12 +5,14 @@ import pytest
 from sessions_app.models import Turn
 from studio.queue import Names
 from tasks import jobs
-from tasks.choices import Needs, Phase, RunPhaseState, RunState
-from tasks.models import PhaseRun
+from tasks.choices import Needs, Phase, RunPhaseState, RunState, Status
+from tasks.models import PhaseRun, Task
+from tasks.services.advance import advance_merge
 from tasks.services.schedule import schedule
 from tasks.services.sweep import sweep
 from tests.factories import settle_turn
 from workspaces.models import MergeAttempt, MergeState
+from workspaces.services import run_merge
 
 pytestmark = pytest.mark.django_db
 LATER, BEFORE = "2999-01-01T00:00:00Z", "2001-01-01T00:00:00Z"
@@ -79,6 +81,33 @@ def test_sweep__a_settled_merge_that_was_not_advanced(pipeline, rung):
     attempt = MergeAttempt.objects.get()
     MergeAttempt.objects.update(state=MergeState.MERGED, result_commit="c1")
     assert rung() == [(Names.ADVANCE_MERGE, (str(attempt.pk),))]
+
+
+def test_sweep__a_merge_that_the_card_hides(pipeline, rung):
+    pipeline.to_review()
+    pipeline.act("complete", how="merge")
+    attempt = MergeAttempt.objects.get()
+    run_merge(attempt.pk)
+    # As an earlier version left it: news of an open pull request came first.
+    Task.objects.update(run_state=RunState.WAITING, needs=Needs.PULL_REQUEST)
+    assert rung() == [(Names.ADVANCE_MERGE, (str(attempt.pk),))]
+    advance_merge(attempt.pk)
+    assert pipeline.shown[0] == Status.DONE
+    assert rung() == []
+
+
+def test_sweep__a_merge_after_which_more_was_asked_for(pipeline, rung):
+    pipeline.to_review()
+    pipeline.act("complete", how="merge")
+    attempt = MergeAttempt.objects.get()
+    run_merge(attempt.pk)
+    Task.objects.update(run_state=RunState.WAITING, needs=Needs.PULL_REQUEST)
+    pipeline.act("request_changes", feedback="More.")
+    pipeline.implement(text="print('more')\n")
+    pipeline.review()
+    advance_merge(attempt.pk)
+    assert pipeline.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert rung() == []
 
 
 def test_jobs__twice_is_once(pipeline):
