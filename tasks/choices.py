@@ -220,5 +220,10 @@ ERRORS: dict[str, ErrorText] = {
         "The pull request was closed on the forge without being merged.",
         "Request changes, open it again there, or complete the task another way.",
     ),
+    "merged_early": ErrorText(
+        "The pull request was merged without what came after it.",
+        "Look at the rest of the change, then open a new pull request for it or merge it here. If it is not wanted, finish without "
+        "merging: it is kept as a patch.",
+    ),
     "internal_error": ErrorText("The studio itself failed here.", "Look at the log, then press Retry."),
 }

@@ -205,8 +205,8 @@ def _done(detail: TaskDetail) -> Now:
         task.completed_commit or task.completed_how == CompletionWay.PULL_REQUEST
     ):
         kept = task.workspace.kept_patch if task.workspace else ""
-        text = f"What was not merged is kept as a patch: {kept}" if kept else ""
-        return Now("done", "green", "check", "Finished without merging", text)
+        text = f"{task.reason} What was not merged is kept as a patch: {kept}" if kept else task.reason
+        return Now("done", "green", "check", "Finished without merging", text.strip())
     if task.completed_how == CompletionWay.PULL_REQUEST:
         text = f"{task.reason} Your own checkout has it after the next pull."
         return Now("done", "green", "check", f"Merged on the forge as {task.completed_commit[:10]}", text)

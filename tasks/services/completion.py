@@ -57,7 +57,8 @@ def request(
         ways = ", ".join(CompletionWay.values)
         raise Invalid(f"“{cut(way, 40)}” is not a way to complete a task; there are {ways}.", detail={"field": "how"})
     if way == CompletionWay.NONE:
-        finish(task, way, actor=actor, reason=reason)
+        note = task.reason if task.error_code == "merged_early" else ""  # a part of it was merged after all
+        finish(task, way, note=note, actor=actor, reason=reason)
         return
     if task.workspace is None:
         raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])

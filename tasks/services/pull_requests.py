@@ -6,10 +6,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from studio import outbox
 from studio.kernel.clock import now
-from studio.kernel.errors import Conflict, Invalid, NotFound
+from studio.kernel.errors import Conflict, Invalid, NotFound, StudioError
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean, cut
 from tasks import selectors
@@ -31,7 +32,7 @@ from workspaces.models import (
     ReviewComment,
 )
 from workspaces.selectors import require_role
-from workspaces.services import refresh_pull_request
+from workspaces.services import LeftOut, left_out, refresh_pull_request
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -42,6 +43,7 @@ ACTIVE = (PullRequestState.INTENDED, PullRequestState.OPEN)
 TITLE_LIMIT = 200  # characters of a finding's title that is made of a comment
 COMMENT_LIMIT = 20_000
 FAILED = ("pull_request_failed", "pull_request_closed")
+EARLY = "merged_early"  # what came after is for a person to decide about
 CHECKED = {
     ChecksState.NONE: "",
     ChecksState.PENDING: "Its checks are running.",
@@ -67,31 +69,36 @@ def unnoticed() -> list[uuid.UUID]:
     """Pull requests whose news a lost doorbell kept from their tasks: merged or settled ones, and tasks that still wait."""
     open_tasks = Task.objects.filter(status=Status.REVIEW, workspace__isnull=False)
     waiting = open_tasks.filter(run_state=RunState.RUNNING) | open_tasks.filter(needs=Needs.PULL_REQUEST)
-    ready = PullRequest.objects.filter(workspace__in=waiting.values("workspace"), push_requested_at__isnull=True)
-    found = ready.exclude(state=PullRequestState.OPEN) | ready.filter(workspace__tasks__run_state=RunState.RUNNING)
-    merged = PullRequest.objects.filter(state=PullRequestState.MERGED, workspace__in=open_tasks.values("workspace"))
+    newer = PullRequest.objects.filter(workspace=OuterRef("workspace"), created_at__gt=OuterRef("created_at"))
+    newest = PullRequest.objects.filter(~Exists(newer))
+    ready = newest.filter(workspace__in=waiting.values("workspace"), push_requested_at__isnull=True)
+    found = ready.filter(~Q(state=PullRequestState.OPEN) | Q(workspace__tasks__run_state=RunState.RUNNING))
+    undecided = open_tasks.exclude(error_code=EARLY).values("workspace")
+    merged = newest.filter(state=PullRequestState.MERGED, workspace__in=undecided)
     return list({*found.values_list("pk", flat=True), *merged.values_list("pk", flat=True)})
 
 
 def advance_pull_request(pull_request_id: uuid.UUID | str) -> None:
-    """Draw the conclusion from what became of a pull request: done when merged, else the card says it. Idempotent."""
-    row = PullRequest.objects.filter(pk=pull_request_id).first()
-    task_id = Task.objects.filter(workspace_id=row.workspace_id).values_list("pk", flat=True).first() if row else None
-    if task_id is None:
+    """Draw the conclusion from what became of a pull request: done when all was merged, else the card says it. Idempotent."""
+    row = PullRequest.objects.select_related("workspace__project").filter(pk=pull_request_id).first()
+    found = Task.objects.filter(workspace_id=row.workspace_id).first() if row else None
+    if row is None or found is None:
         return
+    merged = row.state == PullRequestState.MERGED and found.status == Status.REVIEW
+    rest = _rest_of(row) if merged else None
     with transaction.atomic():
-        task = lock(task_id)
+        task = lock(found.pk)
         newest = pull_request_of(task)
         if newest is None or str(newest.pk) != str(pull_request_id):
             return
         _publish(task, newest)
         if task.status != Status.REVIEW or merge_news.decides(task):
             return
-        if newest.state == PullRequestState.MERGED:
+        if rest == LeftOut():
             said = f"Pull request #{newest.number} was merged."
             completion.finish(task, CompletionWay.PULL_REQUEST, commit=newest.merge_commit, note=said, reason=said)
             return
-        card = _card(task, newest)
+        card = _card(task, newest) if rest is None else _card_of_rest(task, newest, rest)
         if card is not None and card != Card(task.run_state, task.needs, task.reason, task.error_code):
             show(task, card)
 
@@ -99,6 +106,33 @@ def advance_pull_request(pull_request_id: uuid.UUID | str) -> None:
 def _publish(task: Task, row: PullRequest) -> None:
     payload = {"task": str(task.pk), "number": row.number, "state": row.state, "checks": row.checks_state}
     outbox.publish(task.project_id, f"task:{task.pk}", "pull_request.updated", payload)
+
+
+def _rest_of(row: PullRequest) -> LeftOut | str:
+    """What its checkout holds beyond a merged pull request, or why that cannot be told."""
+    try:
+        return left_out(row)
+    except StudioError as error:
+        return error.message
+
+
+def _card_of_rest(task: Task, row: PullRequest, rest: LeftOut | str) -> Card | None:
+    """What the card of a task in review says when its pull request was merged and the task is not done; None leaves it.
+
+    Why a merge was refused stays, and so does why somebody has to decide.
+    """
+    if task.error_code not in ("", *FAILED):
+        return None
+    deciding = task.needs == Needs.DECISION
+    if isinstance(rest, str):
+        said = f"Pull request #{row.number} was merged. Whether all of the task is in it cannot be told yet. {rest}"
+        return None if deciding else Card(RunState.WAITING, Needs.REVIEW, said)
+    kinds = ((rest.commits, "commit"), (rest.files, "uncommitted file"))
+    counted = " and ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in kinds if count)
+    said = f"{ERRORS[EARLY].sentence} #{row.number} lacks {counted} of the task's checkout."
+    if deciding:
+        return Card(RunState.WAITING, Needs.DECISION, f"{said} {task.reason}", EARLY)
+    return Card(RunState.WAITING, Needs.REVIEW, said, EARLY)
 
 
 def _card(task: Task, row: PullRequest) -> Card | None:

@@ -183,7 +183,8 @@ def test_a_conflict_names_the_files_and_offers_both_ways_out(as_owner, project):
 
 
 @pytest.mark.parametrize(
-    "code", ["merge_refused", "merge_marked", "pull_request_failed", "pull_request_closed", "restore_failed"]
+    "code",
+    ["merge_refused", "merge_marked", "merged_early", "pull_request_failed", "pull_request_closed", "restore_failed"],
 )
 def test_what_was_refused_stands_over_the_review(as_owner, project, code):
     known = ERRORS[code]

@@ -123,7 +123,9 @@ class ForgeServer:
         """The commit of a pull request's branch."""
         if self.remote is None:
             return "a" * 40
-        if pull["own"] and self.has_branch(pull["head"]):
+        # GitHub keeps what was merged; Gitea names the branch's present commit as long as there is the branch.
+        frozen = self.kind == "github" and pull["merged"]
+        if pull["own"] and not frozen and self.has_branch(pull["head"]):
             pull["commit"] = git(self.remote, "rev-parse", f"refs/heads/{pull['head']}").strip()
         return str(pull["commit"])
 

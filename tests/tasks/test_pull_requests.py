@@ -15,7 +15,7 @@ from studio.kernel.permissions import Role
 from studio.models import FeedEvent
 from studio.queue import Names
 from tasks.choices import Needs, Phase, RunState, Status
-from tasks.models import Finding, PhaseRun, Review
+from tasks.models import Finding, PhaseRun, Review, Task
 from tasks.services import proposal, pull_requests
 from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
@@ -82,6 +82,19 @@ def proposed(ready):
     ready.act("complete", how="pull_request")
     sync()
     return ready
+
+
+@pytest.fixture
+def bells(requested_jobs, django_capture_on_commit_callbacks):
+    """The jobs that a sweeper rings for."""
+
+    def rung(sweeper):
+        requested_jobs.clear()
+        with django_capture_on_commit_callbacks(execute=True):
+            sweeper()
+        return list(requested_jobs)
+
+    return rung
 
 
 @both_forges
@@ -171,6 +184,85 @@ def test_merged__the_task_is_done_by_itself(proposed, forge):
     history = len(proposed.history())
     pull_requests.advance_pull_request(row.pk)
     assert len(proposed.history()) == history
+
+
+@both_forges
+def test_merged__during_a_fix_round_does_not_finish_what_came_after(proposed, forge, bells):
+    proposed.act("request_changes", feedback="More.")
+    proposed.begin()
+    forge.merge(1)
+    row = sync()
+    proposed.write("later.py", "print('later')\n")
+    proposed.settle(result_text="Added.")
+    proposed.review()
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in bells(sweep)
+    pull_requests.advance_pull_request(row.pk)
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "merged_early")
+    assert "#1 lacks 1 commit of" in proposed.task.reason
+    assert bells(sweep) == []
+    # What came after goes its own way.
+    proposed.act("complete", how="pull_request")
+    row = sync()
+    assert (row.number, len(forge.pulls)) == (2, 2)
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.PULL_REQUEST, "")
+    assert bells(sweep) == []
+    forge.merge(2)
+    sync()
+    assert (proposed.shown[0], proposed.task.completed_how) == (Status.DONE, "pull_request")
+
+
+@both_forges
+def test_merged__just_before_a_push_gets_no_further_commit(proposed, forge):
+    proposed.act("request_changes", feedback="More.")
+    proposed.implement("later.py")
+    proposed.review()
+    assert proposed.shown[1] == RunState.RUNNING
+    merged = forge.merge(1)
+    row = sync()
+    assert git(forge.remote, "rev-parse", row.head_branch).strip() == merged
+    assert proposed.shown[3] == "merged_early"
+
+
+def test_merged__with_a_commit_that_was_made_there_is_done(proposed, forge):
+    branch = PullRequest.objects.get().head_branch
+    ours = git(forge.remote, "rev-parse", branch).strip()
+    theirs = git(forge.remote, "commit-tree", "-p", ours, "-m", "A suggestion", f"{ours}^{{tree}}").strip()
+    git(forge.remote, "update-ref", f"refs/heads/{branch}", theirs)
+    forge.merge(1)
+    forge.pulls[0]["merge_commit"] = "f" * 40  # squashed
+    forge.delete_branch(branch)
+    assert sync().head_commit == ours
+    assert proposed.shown[0] == Status.DONE
+
+
+def test_merged__without_what_is_not_committed_can_be_finished_so(proposed, forge):
+    Path(proposed.task.workspace.path, "later.py").write_text("print('later')\n")
+    forge.merge(1)
+    Task.objects.update(error_code="merge_refused", needs=Needs.REVIEW, reason="Dirty.")
+    row = sync()
+    assert (proposed.shown[0], proposed.task.reason) == (Status.REVIEW, "Dirty.")
+    Task.objects.update(error_code="")
+    pull_requests.advance_pull_request(row.pk)
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "merged_early")
+    assert "#1 lacks 1 uncommitted file of" in proposed.task.reason
+    proposed.act("complete", how="none")
+    assert proposed.shown[0] == Status.DONE
+    assert "#1 lacks" in proposed.task.reason
+
+
+def test_merged__while_the_repository_is_away_waits_for_it(proposed, forge, bells):
+    forge.merge(1)
+    place = Path(proposed.task.project.path)
+    place.rename(place.with_name("elsewhere"))
+    row = sync()
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert "#1 was merged" in proposed.task.reason
+    assert "Bring it back" in proposed.task.reason
+    place.with_name("elsewhere").rename(place)
+    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in bells(sweep)
+    pull_requests.advance_pull_request(row.pk)
+    assert proposed.shown[0] == Status.DONE
 
 
 def test_closed__says_so_and_can_be_opened_again(proposed, forge, owner):
@@ -436,27 +528,21 @@ def test_refused_merge__that_was_told_is_not_told_again_over_a_pull_request(prop
     assert proposed.shown[2] == Needs.PULL_REQUEST
 
 
-def test_sweepers__find_what_doorbells_lost(ready, forge, requested_jobs, django_capture_on_commit_callbacks):
-    def rung(sweeper):
-        requested_jobs.clear()
-        with django_capture_on_commit_callbacks(execute=True):
-            sweeper()
-        return requested_jobs
-
+def test_sweepers__find_what_doorbells_lost(ready, forge, bells):
     ready.act("complete", how="pull_request")
     row = PullRequest.objects.get()
-    assert (Names.SYNC_PULL_REQUEST, (str(row.pk),)) in rung(workspaces_sweep)
+    assert (Names.SYNC_PULL_REQUEST, (str(row.pk),)) in bells(workspaces_sweep)
     sync_pull_request(row.pk)
-    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in rung(sweep)
+    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in bells(sweep)
     pull_requests.advance_pull_request(row.pk)
-    assert not any(name == Names.ADVANCE_PULL_REQUEST for name, _ in rung(sweep))
+    assert not any(name == Names.ADVANCE_PULL_REQUEST for name, _ in bells(sweep))
     forge.merge(1)
     PullRequest.objects.update(next_sync_at=later(-1))
     sync_pull_request(row.pk)
-    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in rung(sweep)
+    assert (Names.ADVANCE_PULL_REQUEST, (str(row.pk),)) in bells(sweep)
     pull_requests.advance_pull_request(row.pk)
     assert ready.shown[0] == Status.DONE
-    assert not any(name == Names.ADVANCE_PULL_REQUEST for name, _ in rung(sweep))
+    assert not any(name == Names.ADVANCE_PULL_REQUEST for name, _ in bells(sweep))
 
 
 def test_removed_connection__is_said(proposed):

@@ -13,7 +13,7 @@ from workspaces.services.checkouts import (
     require_repository,
     status_for,
 )
-from workspaces.services.inspection import look_at
+from workspaces.services.inspection import LeftOut, left_out, look_at
 from workspaces.services.kept import delete_kept, find_kept, hold_kept, mark_seen, open_kept
 from workspaces.services.merges import (
     bring_up_to_date,
@@ -59,6 +59,7 @@ from workspaces.services.sweep import sweep
 
 __all__ = [
     "Away",
+    "LeftOut",
     "bring_up_to_date",
     "check_target",
     "checkout_note",
@@ -75,6 +76,7 @@ __all__ = [
     "hold_workspace",
     "instructions",
     "left_markers",
+    "left_out",
     "let_go",
     "look_at",
     "look_before_removal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -14,7 +15,7 @@ from studio.kernel.errors import StudioError, Upstream
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
 from workspaces.disk import Size, measure
-from workspaces.models import Workspace, WorkspaceState
+from workspaces.models import PullRequest, Workspace, WorkspaceState
 from workspaces.remedies import in_words
 from workspaces.services.checkouts import ERROR_LIMIT, Away, checkout_path, require_repository
 from workspaces.services.merged import Standing, standing_of
@@ -73,6 +74,51 @@ def _unmerged(row: Workspace) -> dict[str, object]:
         "merged_how": merged.how or "",
         "merged_as": merged.commit,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a workspace holds that a merged pull request of it does not have."""
+
+    commits: int = 0
+    files: int = 0  # in no commit
+
+
+def left_out(pull: PullRequest) -> LeftOut:
+    """What of the workspace is neither in its merged pull request nor on the target. Raises Upstream when that cannot be told.
+
+    A squash or a rebase leaves other commits on the target, so what counts is the branch's last commit that was merged. It
+    counts at once, although the target's branch here has it only after the next pull.
+    """
+    row = pull.workspace
+    vcs, repository = vcs_named(row.project.vcs), Path(row.project.path)
+    files: set[str] = set()
+    try:
+        path = checkout_path(row)
+        if path.exists():
+            if trouble := damage_of(row):
+                raise Upstream(trouble)
+            status = vcs.status(path, row.base_branch)
+            files = {*status.staged, *status.unstaged, *status.untracked, *status.conflicted}
+            files.difference_update(vcs.nested_repositories(path))  # which no commit could have
+            head = status.head
+        else:
+            require_repository(row.project)
+            head = vcs.tip(repository, row.branch) or row.head_commit
+        if not knows(row, head):
+            raise Upstream(f"The commits of {row.label} are gone from the repository.")
+        merged = [row.base_commit, vcs.tip(repository, row.base_branch), pull.head_commit, pull.merge_commit]
+        return LeftOut(vcs.count_beyond(repository, head, [commit for commit in merged if commit]), len(files))
+    except OSError as error:
+        raise in_words(error) from error
+
+
+def knows(row: Workspace, commit: str) -> bool:
+    """Whether the repository has the commit; one that is away has none."""
+    try:
+        return bool(commit) and vcs_named(row.project.vcs).contains(Path(row.project.path), commit, commit)
+    except (Upstream, OSError):
+        return False
 
 
 def damage_of(row: Workspace) -> str:

@@ -40,6 +40,7 @@ from workspaces.models import (
     WorkspaceState,
 )
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, commit_locked, opened
+from workspaces.services.inspection import knows
 from workspaces.signals import pull_request_changed
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, Raced
@@ -165,7 +166,8 @@ def _carry_on(row: PullRequest, epoch: int) -> None:
     if connection is None or connection.repository != row.repository:
         raise ForgeError(f"{row.workspace.project.name} is no longer connected to {row.repository}.", code="no_forge")
     forge = forge_for(connection)
-    if row.push_requested_at is not None:
+    settled = _settled(row, forge) if row.push_requested_at is not None else None
+    if row.push_requested_at is not None and settled is None:
         commit = _push(row, connection)
         reach("pull_request.pushed")
         if not fenced(PullRequest, row.pk, epoch).update(head_commit=commit):
@@ -174,7 +176,16 @@ def _carry_on(row: PullRequest, epoch: int) -> None:
         if row.number is None and not _open(row, epoch, forge, connection):
             return
         renew(PullRequest, row.pk, epoch, seconds=LEASE_SECONDS)
-    _read(row, epoch, forge)
+    _read(row, epoch, forge, settled)
+
+
+def _settled(row: PullRequest, forge: Forge) -> Pull | None:
+    """The pull request when the forge has settled it: nothing is pushed then.
+
+    It would not be in what was merged, but some forges name the branch's present commit as what was merged.
+    """
+    pull = forge.pull(row.number) if row.number is not None else None
+    return pull if pull is not None and pull.state != PullRequestState.OPEN else None
 
 
 def _push(row: PullRequest, connection: ForgeConnection) -> str:
@@ -210,7 +221,7 @@ def _push(row: PullRequest, connection: ForgeConnection) -> str:
 
 def _open(row: PullRequest, epoch: int, forge: Forge, connection: ForgeConnection) -> bool:
     """Find or create the pull request and write its number down; False when the row is no longer this worker's."""
-    found = forge.find(row.head_branch, row.head_commit)
+    found = _find(row, forge)
     if found is None:
         reach("pull_request.before_create")
         if not renew(PullRequest, row.pk, epoch, seconds=LEASE_SECONDS):
@@ -219,7 +230,7 @@ def _open(row: PullRequest, epoch: int, forge: Forge, connection: ForgeConnectio
             found = forge.create(NewPull(row.head_branch, row.base_branch, row.title, row.body, row.draft))
         except Refused:
             # It may have been opened by somebody else, or by a call whose answer was lost.
-            found = forge.find(row.head_branch, row.head_commit)
+            found = _find(row, forge)
             if found is None:
                 raise
         reach("pull_request.created")
@@ -247,20 +258,33 @@ def _say_opened(row: PullRequest, found: Pull) -> None:
             pull_request_changed.send(sender=PullRequest, pull_request=row)
 
 
-def _read(row: PullRequest, epoch: int, forge: Forge) -> None:
-    """Read the pull request, its checks and its comments, and write down what is new."""
+def _find(row: PullRequest, forge: Forge) -> Pull | None:
+    """What an earlier call may have opened. An earlier one of the workspace that was merged without this commit is not it."""
+    found = forge.find(row.head_branch, row.head_commit)
+    merged = row.workspace.pull_requests.filter(repository=row.repository, state=PullRequestState.MERGED)
+    if found is None or merged.filter(number=found.number).exclude(head_commit=row.head_commit).exists():
+        return None
+    return found
+
+
+def _read(row: PullRequest, epoch: int, forge: Forge, settled: Pull | None = None) -> None:
+    """Read the pull request, unless it was read as `settled`, its checks and its comments; write down what is new."""
     number = row.number or 0
-    pull = forge.pull(number)
+    pull = settled or forge.pull(number)
     if pull.number != number:
         raise ForgeError(f"{row.repository} answered with something else than #{number}.", code="forge_answer")
     checks = forge.checks(pull.head_commit or row.head_commit)
     comments = forge.comments(number)
+    # A commit that somebody made there is not known here; then what was pushed last is what was merged of ours.
+    exact = pull.state == PullRequestState.MERGED and knows(row.workspace, pull.head_commit)
     with transaction.atomic():
         held_row = fenced(PullRequest, row.pk, epoch).filter(state__in=ACTIVE).select_for_update().first()
         if held_row is None:
             return
         news = _write_comments(held_row, comments)
         news = _write(held_row, pull, checks) or news
+        if exact:
+            held_row.head_commit = pull.head_commit  # what was pushed at the last moment may not be in it
         # A push that was asked for meanwhile stays asked for.
         if held_row.push_requested_at == row.push_requested_at:
             held_row.push_requested_at = None
@@ -290,8 +314,6 @@ def _write(row: PullRequest, pull: Pull, checks: list[Check]) -> bool:
     )  # fmt: skip
     if row.state not in ACTIVE:
         row.settled_at = now()
-    if row.state == PullRequestState.MERGED and pull.head_commit:
-        row.head_commit = pull.head_commit  # what was pushed at the last moment may not be in it
     return before != (row.state, row.draft, row.title, row.checks, row.merge_commit)
 
 
