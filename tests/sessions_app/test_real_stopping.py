@@ -115,9 +115,9 @@ def begun(session):
     wait_for((Path(session.directory) / "begun").exists, what="for the command")
 
 
-def stop(turn, reason="stopped"):
+def stop(turn, reason="stopped", message=""):
     """Stop as the jobs do, again and again until the turn is settled and the server says that nothing of it runs."""
-    abort.request_abort(turn_id=turn.pk, reason=reason)
+    abort.request_abort(turn_id=turn.pk, reason=reason, message=message)
 
     def check():
         abort.abort(turn.pk)
@@ -259,8 +259,7 @@ def test_stop__in_a_call_of_one_of_the_studios_tools(begin, session, strays, ope
 def test_stop__for_a_limit_is_a_failure_with_its_code(begin, session, strays, opencode_server):
     turn = begin(bash("touch begun; sleep 910"))
     begun(session)
-    abort.request_abort(turn_id=turn.pk, reason="budget_exceeded", message="This task has used $2.00 of $1.00.")
-    stop(turn)
+    stop(turn, "budget_exceeded", "This task has used $2.00 of $1.00.")
     assert (turn.outcome, turn.error_code) == ("failed", "budget_exceeded")
     assert turn.error_message == "This task has used $2.00 of $1.00."
     nothing_runs(opencode_server, session, strays)
