@@ -146,7 +146,7 @@ def check_folder() -> str:
 
 def check_workspaces() -> str:
     """The checkouts: limits, repositories that are away, folders that nobody knows."""
-    notes = storage_notes()
+    notes = storage_notes(None)
     if notes:
         more = f" And {len(notes) - 1} more: see the health page." if len(notes) > 1 else ""
         raise Ill(f"{len(notes)} to look at", f"{notes[0]}{more}", State.ADVICE)

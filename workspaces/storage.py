@@ -11,11 +11,14 @@ from django.db.models import F, Prefetch, Sum
 
 from workspaces.disk import MEGABYTE, Disk, disk
 from workspaces.models import KeptWork, Project, Workspace, WorkspaceState
+from workspaces.selectors import projects_visible_to
 from workspaces.services.checkouts import Away, require_repository
 from workspaces.services.ownership import unknown_folders
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+    from workspaces.selectors import Person
 
 SHOWN = 200  # rows of each list on the page; the rest is counted
 
@@ -109,23 +112,28 @@ def kept_until(kept: KeptWork) -> datetime | None:
     return kept.seen_at + timedelta(days=settings.STUDIO_KEPT_DAYS)
 
 
-def over_quota() -> list[tuple[Project, Stored]]:
-    """The projects that take more than their people wanted."""
-    found = [(project, stored_by(project)) for project in Project.objects.filter(quota_mb__isnull=False)]
-    return [(project, stored) for project, stored in found if stored.over]
+def storage_notes(user: Person | None) -> list[str]:
+    """What `user` should know of disks and folders, as sentences; empty when all is well.
 
-
-def storage_notes() -> list[str]:
-    """What an operator should know of disks and folders, as sentences; empty when all is well."""
+    Of projects that is what the person may see of them. None is the operator at the command line, who like a superuser
+    also reads of folders that no project has.
+    """
+    projects = (Project.objects.all() if user is None else projects_visible_to(user)).order_by("name")
     notes = [disk().message] if disk().low else []
-    for project, stored in over_quota():
+    for project, stored in _over_quota(projects):
         used, quota = stored.bytes // MEGABYTE, (stored.quota_bytes or 0) // MEGABYTE
         notes.append(f"{project.name} takes {used} MB of the {quota} MB that its people set as a limit.")
-    for project in Project.objects.order_by("name"):
+    for project in projects:
         if away := repository_trouble(project):
             notes.append(away)
-    notes += [
-        f"Unknown folder: {folder}. No task has it, and the studio never deletes what it did not make."
-        for folder in unknown_folders()
-    ]
+    if user is None or getattr(user, "is_superuser", False):
+        notes += [
+            f"Unknown folder: {folder}. No task has it, and the studio never deletes what it did not make."
+            for folder in unknown_folders()
+        ]
     return notes
+
+
+def _over_quota(projects: QuerySet[Project]) -> list[tuple[Project, Stored]]:
+    found = [(project, stored_by(project)) for project in projects.filter(quota_mb__isnull=False)]
+    return [(project, stored) for project, stored in found if stored.over]

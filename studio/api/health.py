@@ -99,7 +99,9 @@ class StorageHealthSerializer(serializers.Serializer[Any]):
     free_bytes = serializers.IntegerField()
     low = serializers.BooleanField(help_text="Less is free than STUDIO_DISK_LOW_MB.")
     notes = serializers.ListField(
-        child=serializers.CharField(), help_text="What somebody should look at: full disks, limits, unknown folders."
+        child=serializers.CharField(),
+        help_text="What somebody should look at: a full disk, limits and repositories of the account's projects, and for "
+        "superusers unknown folders.",
     )
 
 
@@ -130,7 +132,7 @@ class Health(APIView):
                 "queue": _queue(broker=any(part.name == "broker" and part.ok for part in parts)),
                 "agent_servers": health_summary(),
                 "streams": stream_health(),
-                "storage": {"free_bytes": room.free_bytes, "low": room.low, "notes": storage_notes()},
+                "storage": {"free_bytes": room.free_bytes, "low": room.low, "notes": storage_notes(request.user)},
             }
         )
 

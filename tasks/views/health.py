@@ -39,7 +39,7 @@ def health(request: HttpRequest) -> HttpResponse:
         "servers": [_shown(server) for server in health_summary()],
         "queued": PhaseRun.objects.filter(state=RunPhaseState.QUEUED).count(),
         "at_work": PhaseRun.objects.filter(state__in=OCCUPYING_RUN_STATES).count(),
-        "storage_notes": storage_notes(),
+        "storage_notes": storage_notes(request.user),
         "disk": disk(),
         "versions": (
             ("Studio", __version__),

@@ -58,13 +58,14 @@ def test_storage__says_what_is_there_and_marks_it_seen(project, kept, viewer, ou
     error_of(outsider.get("/api/v1/projects/DEMO/storage"), 404)
 
 
-def test_quota__warns(project, kept, viewer):
+def test_quota__warns_its_people(project, kept, viewer, outsider):
     owner = token_client(make_member(project, Role.OWNER))
     assert owner.patch("/api/v1/projects/DEMO", {"quota_mb": 1, "retention_days": 3}).json()["quota_mb"] == 1
     Workspace.objects.filter(pk=ensure_workspace(project=project, label="DEMO-2").pk).update(size_bytes=3 << 20)
     assert viewer.get("/api/v1/projects/DEMO/storage").json()["over_quota"] is True
     notes = viewer.get("/api/v1/health").json()["storage"]["notes"]
     assert any(note.startswith(f"{project.name} takes 3 MB of the 1 MB") for note in notes)
+    assert outsider.get("/api/v1/health").json()["storage"]["notes"] == []
     error_of(owner.patch("/api/v1/projects/DEMO", {"retention_days": -1}), 400)
 
 

@@ -209,15 +209,29 @@ def test_repair__of_a_checkout_that_is_not_there_says_what_to_do(as_owner, works
     assert words in refused.json()["error"]["message"]
 
 
-def test_health__names_unknown_folders(as_owner, project, settings, tmp_path):
+def test_health__names_unknown_folders_to_superusers(as_owner, as_viewer, project, settings, tmp_path):
     settings.STUDIO_WORKSPACE_ROOT = str(tmp_path)  # other tests leave folders in the common one
     stranger = tmp_path / project.key / "left-over"
     stranger.mkdir(parents=True)
     page = body(as_owner.get("/health/"))
     assert f"Unknown folder: {stranger}" in page
+    assert str(stranger) not in body(as_viewer.get("/health/"))
     stranger.rmdir()
     settings.STUDIO_DISK_LOW_MB = 10**9
-    assert "are free on the disk" in body(as_owner.get("/health/"))
+    assert "are free on the disk" in body(as_viewer.get("/health/"))
+
+
+def test_health__tells_of_a_project_only_to_those_who_see_it(as_owner, as_viewer, project):
+    other = factories.make_project(name="Secret merger", quota_mb=0)
+    factories.make_workspace(other, size_bytes=1)
+    Project.objects.filter(pk=other.pk).update(path="/srv/secret/merger")
+    Project.objects.filter(pk=project.pk).update(path="/srv/farewell")
+    words = ("Secret merger takes", "/srv/secret/merger", "/srv/farewell")
+    for client, seen in ((as_owner, [True, True, True]), (as_viewer, [False, False, True])):
+        notes = " ".join(client.get("/api/v1/health").json()["storage"]["notes"])
+        assert [word in notes for word in words] == seen
+        page = body(client.get("/health/"))
+        assert [word in page for word in words] == seen
 
 
 def test_create__continues_from_a_worktree_or_a_branch(as_owner, as_reviewer, project):
