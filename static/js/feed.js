@@ -6,6 +6,7 @@ const PING_EVERY = 20_000;
 const SILENCE = 45_000; // the server pings every 20 s
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 15_000;
+const PAUSE = 2_000; // after a reading that failed
 const SIGNED_OUT = 4401;
 const ENDS = ["not_found", "access_ended"]; // errors that end a topic
 
@@ -29,6 +30,7 @@ class Feed extends EventTarget {
   }
 
   // handlers: {event(frame), delta(frame), resync(seq) -> cursor or a promise of it}. A cursor of null means: from now on.
+  // A resync that raises is made up for by the events after the listener's cursor.
   // Returns what ends the subscription. A topic may have several: each hears what comes after its own cursor.
   subscribe(name, cursor, handlers) {
     const listener = { cursor, handlers };
@@ -148,14 +150,23 @@ class Feed extends EventTarget {
     }
   }
 
+  // Whoever could not read anew stays where it was, and hears after a pause what has happened since.
   async #resync(frame) {
-    const topic = this.#topics.get(frame.topic);
-    const listeners = [...topic.listeners];
-    const cursors = await Promise.all(listeners.map(({ handlers }) => handlers.resync?.(frame.seq)));
-    if (this.#topics.get(frame.topic) !== topic) return;
-    listeners.forEach((listener, at) => (listener.cursor = cursors[at] ?? frame.seq));
-    topic.cursor = Math.min(...listeners.map((listener) => listener.cursor));
+    const [socket, topic] = [this.#socket, this.#topics.get(frame.topic)];
+    const results = await Promise.all([...topic.listeners].map((listener) => this.#anew(listener, frame.seq)));
+    if (results.includes(false)) await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    if (this.#socket !== socket || this.#topics.get(frame.topic) !== topic) return; // a new connection has asked already
+    topic.cursor = Math.min(...[...topic.listeners].map(({ cursor }) => cursor ?? frame.seq));
     this.#ask([frame.topic]);
+  }
+
+  async #anew(listener, seq) {
+    try {
+      listener.cursor = (await listener.handlers.resync?.(seq)) ?? seq;
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #become(state) {

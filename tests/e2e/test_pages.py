@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.sync_api import expect
 
@@ -117,22 +119,68 @@ def test_transcript__stays_where_one_reads(studio, project, person):
     expect(task.page.locator(".e-tool_finished", has_text="submit plan")).to_have_count(1)
 
 
-def test_task__is_read_again_when_that_failed(studio, project, person):
-    key = studio.task(project, "As it was", script(), start=False)["key"]
-    task = person.task(key)
-    failed = []
+class FailOnce:
+    """A route whose first request fails."""
 
-    def fail_once(route):
-        failed.append(route)
-        if len(failed) == 1:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, route) -> None:
+        self.asked += 1
+        if self.asked == 1:
             route.abort()
         else:
             route.continue_()
 
-    task.page.route(f"**/tasks/{key}/", fail_once)
+
+class SlowReader:
+    """A page's connection to the feed; `fall_behind` does what the server does with a topic that is not read."""
+
+    def __init__(self, page) -> None:
+        self.ended = ""
+        page.route_web_socket("**/ws/feed/", self._join)
+
+    def _join(self, socket) -> None:
+        self.socket = socket
+        server = socket.connect_to_server()
+        socket.on_message(lambda text: self._asked(server, text))
+        server.on_message(self._told)
+
+    def _asked(self, server, text: str) -> None:
+        if self.ended in json.loads(text).get("topics", ()):
+            self.ended = ""
+        server.send(text)
+
+    def _told(self, text: str) -> None:
+        frames = json.loads(text).get("frames", [json.loads(text)])
+        left = [one for one in frames if not self.ended or one.get("topic") != self.ended]
+        if left:
+            self.socket.send(json.dumps({"type": "batch", "frames": left}))
+
+    def fall_behind(self, topic: str) -> None:
+        """The page has missed what comes next of the topic, and is told to read anew."""
+        self.ended = topic
+        self.socket.send(json.dumps({"type": "resync", "topic": topic, "seq": 0}))
+
+
+def test_pages__are_read_again_when_that_failed(studio, project, person):
+    key = studio.task(project, "As it was", script(), start=False)["key"]
+    task = person.task(key)
+    reading = FailOnce()
+    task.page.route(f"**/tasks/{key}/", reading)
     studio.call("PATCH", f"/tasks/{key}", {"title": "As it is"})
     expect(task.page.locator("h1")).to_contain_text("As it is")
-    assert len(failed) == 2
+    assert reading.asked == 2
+
+    board = person.open("/projects/")
+    connection, reading = SlowReader(board), FailOnce()
+    board.goto(f"{studio.url}/projects/{project['key']}/board/")
+    expect(board.locator(".live")).to_have_text("Live")
+    board.route(f"**/projects/{project['key']}/board/", reading)
+    connection.fall_behind(f"project:{project['id']}")
+    other = studio.task(project, "Made while nobody listened", start=False)["key"]
+    expect(board.locator(f"#card-{other}")).to_be_visible()
+    assert reading.asked == 1
 
 
 def test_words__survive_what_happens_elsewhere(studio, project, person):
