@@ -4,6 +4,7 @@
 import { fragment, morph, tick } from "./dom.js";
 import { feed } from "./feed.js";
 import { Refresh } from "./refresh.js";
+import "./words.js";
 
 const GATHER = 80;
 
@@ -20,6 +21,7 @@ class LiveTask extends HTMLElement {
     // On a phone the tabs are wider than the screen.
     this.querySelector(".tabs a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     this.addEventListener("click", this);
+    this.addEventListener("reset", this);
   }
 
   disconnectedCallback() {
@@ -37,7 +39,8 @@ class LiveTask extends HTMLElement {
       }
       // The button that was pressed may be gone: whoever uses the keyboard goes on from what has changed.
       if (document.activeElement === document.body) this.querySelector("#now").focus({ preventScroll: true });
-    } else if (event.target.closest("a[href^='?tab=']:not([hx-get])")) {
+    } else if (event.type === "reset") this.#refresh.note(); // whoever discards their words sees what is true
+    else if (event.target.closest("a[href^='?tab=']:not([hx-get])")) {
       event.preventDefault();
       this.#open(event.target.closest("a").getAttribute("href"));
     }

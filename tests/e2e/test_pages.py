@@ -184,14 +184,37 @@ def test_pages__are_read_again_when_that_failed(studio, project, person):
 
 
 def test_words__survive_what_happens_elsewhere(studio, project, person):
-    key = studio.task(project, "Write it", script())["key"]
-    studio.wait_status(key, "planning_review")
+    key = studio.task(project, "Write it", script(), start=False)["key"]
     task = person.task(key)
-    form = task.ask("cancel")
-    form.locator("textarea").fill("half a sentence")
-    studio.post(f"/tasks/{key}/reject_plan", {"feedback": "Once more."})
+    form = task.ask("edit")
+    words = f"My words\n\n{script()}"
+    form.get_by_label("Description").fill(words)
+    studio.call("PATCH", f"/tasks/{key}", {"title": "Write this", "description": f"Their words\n\n{script()}"})
+    expect(task.page.locator("h1")).to_contain_text("Write this")
+    expect(form).to_contain_text("This has changed since you began to write.")
+    expect(form.get_by_label("Description")).to_have_value(words)
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_role("alert")).to_contain_text("was changed meanwhile")
+    expect(form.get_by_label("Description")).to_have_value(words)
+    studio.post(f"/tasks/{key}/start")
+    expect(form).to_contain_text("This is not possible any more.")
+    expect(form.get_by_label("Description")).to_have_value(words)
+    expect(form.get_by_role("button", name="Save")).to_be_hidden()
+    form.get_by_role("button", name="Discard my words").click()
+    expect(form).to_have_count(0)
+
     task.expect_now("The plan is ready")
+    other, form = task.ask("reject_plan"), task.ask("cancel")
+    form.locator("textarea").fill("half a sentence")
+    task.ask("reject_plan")
+    other.locator("textarea").fill("Twice more.")
+    studio.post(f"/tasks/{key}/reject_plan", {"feedback": "Once more."})
     expect(task.page.locator(".tabs")).to_contain_text("v2", timeout=LONG)
+    task.expect_now("The plan is ready")
+    expect(other.locator("textarea")).to_have_value("Twice more.")
+    expect(other.get_by_role("button", name="Send back")).to_be_visible()
+    expect(other).not_to_contain_text("not possible any more")
+    task.ask("cancel")
     expect(form.locator("textarea")).to_have_value("half a sentence")
     form.locator("textarea").press("Control+Enter")
     task.expect_now("Cancelled")
