@@ -25,8 +25,12 @@ def owner(db, django_user_model):
 
 @pytest.fixture
 def member(db, django_user_model):
-    """An account without rights of its own; tests make it a member where they need one."""
-    return django_user_model.objects.create_user("member", "member@example.invalid", "member-password")
+    """An account that may register repositories and nothing else; tests make it a member where they need one."""
+    from django.contrib.auth.models import Permission
+
+    user = django_user_model.objects.create_user("member", "member@example.invalid", "member-password")
+    user.user_permissions.add(Permission.objects.get(content_type__app_label="workspaces", codename="add_project"))
+    return user
 
 
 @pytest.fixture

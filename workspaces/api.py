@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.urls import URLPattern, path
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,9 +13,11 @@ from rest_framework.views import APIView
 
 from studio.kernel.api_input import checked_body, checked_query
 from studio.kernel.errors import NotFound
+from studio.kernel.openapi import ErrorSerializer
 from workspaces.models import Project
 from workspaces.selectors import (
     NO_PROJECT,
+    REGISTER,
     project_by,
     projects_visible_to,
     role_in,
@@ -55,10 +57,18 @@ class ProjectList(GenericAPIView[Project]):
         return self.get_paginated_response(ProjectSerializer(page, many=True).data)
 
     @extend_schema(
-        operation_id="projects_create", request=ProjectCreateSerializer, responses={201: RegisteredProjectSerializer}
+        operation_id="projects_create",
+        request=ProjectCreateSerializer,
+        responses={
+            201: RegisteredProjectSerializer,
+            403: OpenApiResponse(ErrorSerializer, description=f"The account lacks the permission `{REGISTER}`."),
+        },
     )
     def post(self, request: Request) -> Response:
-        """Register a repository; the account becomes its owner. Its checkout may be dirty: it is not touched."""
+        """Register a repository; the account becomes its owner. Its checkout may be dirty: it is not touched.
+
+        Needs the permission `workspaces.add_project`, which superusers have and give in the admin.
+        """
         project = register_project(actor=request.user, **checked_body(ProjectCreateSerializer, request))
         location = {"Location": request.build_absolute_uri(f"/api/v1/projects/{project.key}")}
         return Response({**shown(request, project), "note": checkout_note(project)}, status=201, headers=location)

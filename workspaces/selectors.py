@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from django.contrib.auth.models import PermissionsMixin
 from django.db.models import QuerySet
 
 from studio.kernel.errors import Forbidden, NotFound
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     Person = AbstractBaseUser | AnonymousUser
 
 NO_PROJECT = "There is no such project."
+REGISTER = "workspaces.add_project"  # a permission of Django's, given to accounts or groups in the admin
+NO_REGISTERING = (
+    "Your account may not register repositories. Ask a superuser of this studio to register one and make you a member, or to "
+    f"give you the permission {REGISTER} in the admin."
+)
 
 
 def projects_visible_to(user: Person) -> QuerySet[Project]:
@@ -59,6 +65,11 @@ def require_role(user: Person, project: Project, needed: Role) -> Role:
             detail={"role": role.value, "needed": needed.value},
         )
     return role
+
+
+def may_register(user: Person) -> bool:
+    """Whether `user` may register repositories. Whoever does is their owner, and may run commands as the studio's account."""
+    return isinstance(user, PermissionsMixin) and user.has_perm(REGISTER)
 
 
 def project_by(ref: uuid.UUID | str) -> Project:

@@ -13,13 +13,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from studio.kernel.errors import Invalid, StudioError
+from studio.kernel.errors import Forbidden, Invalid, StudioError
 from studio.kernel.pages import is_fragment, number, status_of
 from studio.kernel.permissions import Role
 from workspaces.diff import FileDiff
 from workspaces.diff_colours import coloured
 from workspaces.diff_looks import look_of, range_of, without_space
-from workspaces.selectors import project_by, require_role, workspace_visible_to
+from workspaces.selectors import NO_REGISTERING, may_register, project_by, require_role, workspace_visible_to
 from workspaces.services import checkout_note, diff_for, register_project, update_project
 
 FIELDS = ("path", "name", "key")
@@ -48,6 +48,8 @@ class FileView:
 @require_http_methods(["GET", "POST"])
 def register(request: HttpRequest) -> HttpResponse:
     """Register a repository. What is wrong with it is said next to the field, in the service's words."""
+    if not may_register(request.user):
+        raise Forbidden(NO_REGISTERING)
     wrong: dict[str, Any] = {}
     if request.method == "POST":
         posted = {name: request.POST.get(name, "").strip() for name in FIELDS}

@@ -25,7 +25,7 @@ from tasks.services.lifecycle import act
 from tasks.services.starting import begin_at, find_start
 from tasks.views.start import places
 from workspaces.models import Project
-from workspaces.selectors import project_by, projects_visible_to, role_in
+from workspaces.selectors import NO_REGISTERING, may_register, project_by, projects_visible_to, role_in
 from workspaces.storage import repository_trouble, stored_by
 
 KEYS_LIMIT = 60  # cards that one request may ask for
@@ -62,7 +62,9 @@ def projects(request: HttpRequest) -> HttpResponse:
     }
     found = [ProjectCard(row, cursors.get(row.pk, 0), *counts.get(row.pk, (0, 0, 0))) for row in rows]
     template = "workspaces/_projects.html" if is_fragment(request) else "workspaces/projects.html"
-    return render(request, template, {"projects": found})
+    return render(
+        request, template, {"projects": found, "may_register": may_register(request.user), "refusal": NO_REGISTERING}
+    )
 
 
 @require_GET

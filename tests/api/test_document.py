@@ -49,6 +49,11 @@ def test_operation__says_what_it_is_and_how_it_fails(path, method, operation):
         assert responses[status]["description"]
 
 
+def test_document__names_the_permission_to_register():
+    refused = document()["paths"]["/api/v1/projects"]["post"]["responses"]["403"]
+    assert "`workspaces.add_project`" in refused["description"]
+
+
 def test_document__has_the_contract_of_the_design():
     known = {(method.upper(), path) for path, method, _ in OPERATIONS}
     parts = ("plans", "runs", "reviews", "findings", "sessions", "history", "diff")

@@ -26,6 +26,20 @@ def test_no_project_yet_teaches(as_owner):
     assert "/projects/register/" in page
 
 
+def test_who_may_not_register_is_told_whom_to_ask(as_stranger, as_viewer, member):
+    for client in (as_stranger, as_viewer):
+        page = body(client.get("/projects/"))
+        assert "Ask a superuser of this studio" in page
+        assert "/projects/register/" not in page
+        for response in (client.get("/projects/register/"), register(client, path=str(factories.make_repository()))):
+            assert response.status_code == 403
+            assert "Ask a superuser of this studio" in body(response)
+    assert Project.objects.count() == 1
+    page = body(signed_in(member).get("/projects/"))
+    assert "/projects/register/" in page
+    assert "Ask a superuser" not in page
+
+
 def test_one_sees_ones_own_projects_with_what_goes_on(as_viewer, project, owner):
     factories.make_project(key="OTHER", name="Somebody else's", owner=owner)
     factories.make_task(project, status=Status.PLANNING_REVIEW)

@@ -17,6 +17,7 @@ from studio.owner import ensure_owner, find_owner
 from tasks.models import Task
 from tests.factories import make_user
 from workspaces.models import Project
+from workspaces.selectors import may_register
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +41,7 @@ def test_owner__is_made_once_and_has_no_password():
     assert (owner.username, made, owner.is_superuser, owner.has_usable_password()) == ("owner", True, True, False)
     assert ensure_owner() == (owner, False)
     assert find_owner() == owner
+    assert may_register(owner)
 
 
 def test_owner__is_the_oldest_active_superuser():
@@ -78,6 +80,7 @@ def test_loginlink__is_for_the_owner_or_the_account_that_is_named():
 def test_createowner__makes_an_owner_with_a_link():
     assert link_user(output("createowner", "ada", "--email", "ada@example.invalid")) == "ada"
     assert find_owner().email == "ada@example.invalid"
+    assert may_register(find_owner())
     with pytest.raises(CommandError, match="loginlink ada"):
         output("createowner", "ada")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 
 from tests.factories import make_user
 from workspaces.commands.services import Ending, settle_command, start_command
 from workspaces.models import CommandState, MergeAttempt, Project, ProjectMembership
+from workspaces.selectors import may_register
 from workspaces.services import request_merge
 
 pytestmark = pytest.mark.django_db
@@ -127,3 +130,15 @@ def test_command__is_cancelled_by_a_button_that_says_when_it_has_ended(operator,
     assert command.cancel_note == "Cancelled by owner."
     settle_command(command.pk, Ending(CommandState.CANCELLED))
     assert press(operator, "command", "cancel", command) == ["make test: This command has ended already."]
+
+
+def test_superusers__add_accounts_and_let_them_register(operator, owner):
+    password = {"password1": "a long enough phrase", "password2": "a long enough phrase", "usable_password": "true"}
+    answer = operator.post(reverse("admin:auth_user_add"), {"username": "ada", **password})
+    form, ada = answer["Location"], type(owner).objects.get(username="ada")
+    assert not may_register(ada)
+    page = operator.get(form).content.decode()
+    (number,) = re.findall(r'<option value="(\d+)">[^<]*\| Can add project</option>', page)
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
+    operator.post(form, {"username": "ada", "is_active": "on", "user_permissions": [number], **joined})
+    assert may_register(type(owner).objects.get(username="ada"))

@@ -52,6 +52,15 @@ def test_create__registers_the_repository(member, tmp_path):
     assert body["note"] == ""
 
 
+def test_create__needs_the_permission(people, tmp_path):
+    folder = make_repository(tmp_path / "private")
+    for client in people.values():
+        answer = client.post(PROJECTS, {"path": str(folder)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "may_not_register")
+        assert answer.json()["error"]["detail"] == {"permission": "workspaces.add_project"}
+    assert not Project.objects.filter(path=str(folder)).exists()
+
+
 def test_create__says_that_a_dirty_checkout_is_not_touched(api, repository):
     (repository / "app.py").write_text("unsaved\n")
     note = api.post(PROJECTS, {"path": str(repository)}).json()["note"]

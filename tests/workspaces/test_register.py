@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, Group, Permission
 
 from studio.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from studio.kernel.permissions import Role
-from tests.factories import make_member
+from tests.factories import make_member, make_project
 from tests.repositories import git, make_repository
 from workspaces.models import Project
 from workspaces.selectors import role_in
@@ -44,6 +45,21 @@ def test_register__detects_what_it_needs(member, tmp_path):
     assert (project.path, project.default_branch, project.vcs) == (str(folder), "entwicklung/neu", "git")
     assert (project.name, project.key) == ("Größe und Leere", "GUL")
     assert role_in(member, project) == Role.OWNER
+
+
+def test_register__needs_the_permission_whatever_role_one_has_elsewhere(stranger, owner, tmp_path):
+    folder = make_repository(tmp_path / "private")
+    make_member(make_project(), Role.OWNER, stranger)
+    for path in (folder, tmp_path / "nowhere"):  # refused before it is looked at
+        with pytest.raises(Forbidden, match="Ask a superuser"):
+            register_project(actor=stranger, path=str(path))
+    with pytest.raises(Forbidden):
+        register_project(actor=AnonymousUser(), path=str(folder))
+    people = Group.objects.create(name="Operators")
+    people.permissions.add(Permission.objects.get(content_type__app_label="workspaces", codename="add_project"))
+    stranger.groups.add(people)
+    again = type(stranger).objects.get(pk=stranger.pk)  # permissions are looked up once an account
+    assert role_in(again, register_project(actor=again, path=str(folder))) == Role.OWNER
 
 
 @pytest.mark.parametrize("branch", ["master", "main", "trunk", "ünïcode", "a/b"])

@@ -11,12 +11,12 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from studio.kernel.errors import Conflict, Invalid, Upstream
+from studio.kernel.errors import Conflict, Forbidden, Invalid, Upstream
 from studio.kernel.permissions import Role
 from studio.kernel.text import clean, cut
 from workspaces.commands.services import ACTIVE
 from workspaces.models import CommandKind, Project, ProjectMembership, Workspace, WorkspaceState
-from workspaces.selectors import require_role
+from workspaces.selectors import NO_REGISTERING, REGISTER, may_register, require_role
 from workspaces.services.removal import remove_workspace
 from workspaces.signals import removing_project
 from workspaces.vcs import detect, vcs_named
@@ -44,8 +44,11 @@ def register_project(
 ) -> Project:
     """Register the repository at `path`; `actor` becomes its owner. Its checkout may be dirty: it is never touched.
 
-    Raises Invalid, with a sentence and the field, for what cannot be used, and Conflict for a path or key that is taken.
+    Raises Forbidden without the permission for it, Invalid, with a sentence and the field, for what cannot be used, and
+    Conflict for a path or key that is taken.
     """
+    if not may_register(actor):
+        raise Forbidden(NO_REGISTERING, code="may_not_register", detail={"permission": REGISTER})
     root = resolve_path(path)
     vcs = detect(root)
     found = vcs.find(root)
