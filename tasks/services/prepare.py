@@ -34,6 +34,7 @@ from workspaces.services import (
     left_markers,
     read_text,
     require_repository,
+    take_back_update,
 )
 
 LEASE_SECONDS = 300.0
@@ -101,8 +102,12 @@ def _workspace(task: Task) -> Workspace:
 
 
 def _bring_up_to_date(run: PhaseRun, epoch: int, workspace: Workspace) -> prompts.Updated | None:
-    """Merge the branch into the checkout that the run is to resolve conflicts with; what the agent is told of it."""
+    """Merge the branch into the checkout that the run is to resolve conflicts with; what the agent is told of it.
+
+    What an earlier merge left half made is put back in any case: the agent would take it for its own work.
+    """
     if not run.update_from:
+        take_back_update(workspace)
         return None
     done = bring_up_to_date(workspace, run.update_from)
     files = done.files or left_markers(workspace, run.conflicts)

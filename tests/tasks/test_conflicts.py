@@ -11,7 +11,8 @@ from tasks.choices import Needs, Phase, RunState, Status
 from tasks.services.advance import advance_merge
 from tests.repositories import git
 from workspaces.models import MergeAttempt, MergeKind
-from workspaces.services import run_merge
+from workspaces.services import bring_up_to_date, run_merge
+from workspaces.vcs import git_update
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +89,25 @@ def test_resolve__the_target_that_moved_on_is_the_one_that_is_brought_in(conflic
     conflicted.settle()
     assert conflicted.shown[:2] == (Status.IN_PROGRESS, RunState.FAILED)  # it changes nothing any more
     assert conflicted.task.error_code == "empty_change"
+
+
+def test_replan__after_a_merge_into_the_checkout_was_killed(conflicted, monkeypatch):
+    """The next agent works on what was committed, not on what the merge left half written."""
+    workspace = conflicted.task.workspace
+    place = Path(workspace.path)
+
+    def half(*_arguments):
+        (place / "goodbye.py").write_text("half writ")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(git_update, "_merge", half)
+        with pytest.raises(KeyboardInterrupt):
+            bring_up_to_date(workspace, "main")
+    conflicted.act("resolve")
+    conflicted.act("replan", feedback="Differently.")
+    conflicted.begin()
+    assert (git(place, "status", "--porcelain"), (place / "goodbye.py").read_text()) == ("", "print('bye')\n")
 
 
 @pytest.mark.parametrize("when", ["at once", "after a round that failed"])

@@ -28,6 +28,7 @@ from workspaces.services.merges import (
     retry_merge,
     revert_instructions,
     run_merge,
+    take_back_update,
 )
 from workspaces.services.projects import checkout_note, register_project, remove_project, update_project
 from workspaces.services.pull_requests import (
@@ -109,6 +110,7 @@ __all__ = [
     "status_for",
     "sweep",
     "sync_pull_request",
+    "take_back_update",
     "update_project",
     "withdraw_pull_request",
     "worktree_choices",

@@ -313,6 +313,10 @@ class Vcs(Protocol):
         """
         ...
 
+    def take_back_update(self, checkout: Path, branch: str, author: Person) -> None:
+        """Put back what an update that was killed left half made, so that nobody works on it; nothing without one."""
+        ...
+
     def restore_checkout(self, checkout: Path, branch: str, commit: str, author: Person) -> str:
         """Put the checkout back to `commit`; what it held since, uncommitted too, stays reachable. The commit."""
         ...

@@ -61,6 +61,7 @@ class GitVcs:
     conflicts = staticmethod(git_conflicts.conflicts)
     compute_revert = staticmethod(git_revert.compute_revert)
     update_checkout = staticmethod(git_update.update_checkout)
+    take_back_update = staticmethod(git_update.take_back_update)
     restore_checkout = staticmethod(git_update.restore_checkout)
 
     worktrees = staticmethod(git_adopt.worktrees)

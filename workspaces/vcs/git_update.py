@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
+
+import structlog
 
 from studio.kernel.clock import now
 from studio.kernel.text import clean, cut
@@ -23,7 +26,10 @@ from workspaces.vcs.git_command import (
 from workspaces.vcs.git_inspect import contains
 from workspaces.vcs.git_merge import Conflicted, rebased
 
+log = structlog.get_logger(__name__)
+
 BEGUN = "studio-update"  # in the checkout's git folder: the commit that an update began at, until it is complete
+BACK = "studio-update-back"  # that file, once it is certain that the checkout goes back to there
 # Nothing of what a person's configuration may say about merges belongs into an agent's checkout.
 QUIET = (
     "--ff", "--no-edit", "--no-stat", "--no-verify", "--no-verify-signatures", "--no-gpg-sign", "--no-autostash",
@@ -35,26 +41,30 @@ def update_checkout(checkout: Path, branch: str, target: str, how: str, author: 
     """Bring `target` (a commit) into the checkout by `how` (merge, rebase); what is uncommitted is committed first.
 
     Conflicts are left in the files with markers for somebody to resolve; `commit_all` then ends the operation. Again
-    after a crash it gives the same. A rebase whose commits conflict one by one becomes one commit on top of the target;
-    the commits themselves stay under a ref of the studio.
+    after a crash it gives the same; when it fails, the checkout is put back. A rebase whose commits conflict one by one
+    becomes one commit on top of the target; the commits themselves stay under a ref of the studio.
     """
-    _take_back_begun(checkout)
+    take_back_update(checkout, branch, author)
     waiting = conflicted(checkout)
     if waiting and _is_under_way(checkout, target):
         return Update(line(checkout, "rev-parse", "HEAD"), tuple(waiting))
     head = commit_all(checkout, branch, "What was not committed before the update", author)
     if contains(checkout, head, target):
         return Update(head)
-    begun = git_folder(checkout) / BEGUN
-    begun.write_text(head)
-    if how == "rebase":
-        _rebase(checkout, branch, head, target, author)
-    else:
-        _merge(checkout, target, author, f"Merge {target[:12]} into {branch}")
+    _begin(checkout, head)
+    try:
+        if how == "rebase":
+            _rebase(checkout, branch, head, target, author)
+        else:
+            _merge(checkout, target, author, f"Merge {target[:12]} into {branch}")
+    except Exception:
+        with contextlib.suppress(VcsError, OSError):  # whoever comes next tries again
+            take_back_update(checkout, branch, author)
+        raise
     found = conflicted(checkout)
     if not found:
         head = commit_all(checkout, branch, f"Bring {branch} up to date", author)
-    begun.unlink(missing_ok=True)
+    (git_folder(checkout) / BEGUN).unlink(missing_ok=True)
     return Update(line(checkout, "rev-parse", "HEAD") if found else head, tuple(found))
 
 
@@ -70,20 +80,41 @@ def restore_checkout(checkout: Path, branch: str, commit: str, author: Person) -
     if held != commit:
         git(checkout, "update-ref", f"{KEPT_REFS}/{branch}/{held[:12]}", held)
         git(checkout, "reset", "--quiet", "--hard", commit, timeout=LONG_TIMEOUT)
-    (git_folder(checkout) / BEGUN).unlink(missing_ok=True)
+    for marker in (BEGUN, BACK):
+        (git_folder(checkout) / marker).unlink(missing_ok=True)
     return commit
 
 
-def _take_back_begun(checkout: Path) -> None:
-    """What a crash left half made is made anew: everything of the checkout was committed before it began."""
+def take_back_update(checkout: Path, branch: str, author: Person) -> None:
+    """Put the checkout back to where an update began that failed or was killed half-way; nothing without one.
+
+    What it held since then stays under a ref of the studio. Commits that somebody made on top meanwhile count, and stay.
+    """
+    begun, back = (git_folder(checkout) / marker for marker in (BEGUN, BACK))
+    marker = next((one for one in (back, begun) if one.exists()), None)
+    if marker is None:
+        return
+    head = marker.read_text().strip()
+    if commit_of(checkout, head) is None:
+        raise VcsError(f"{marker} does not name a commit; delete it by hand.")
+    (git_folder(checkout) / "index.lock").unlink(missing_ok=True)
+    if marker == begun:
+        at = commit_of(checkout, "HEAD")
+        if at is not None and at != head and contains(checkout, at, head):
+            begun.unlink()
+            return
+        # What is there is committed before it goes: a crash after that must not take the commit for somebody's.
+        begun.rename(back)
+    log.warning("update_taken_back", path=str(checkout), head=head)
+    restore_checkout(checkout, branch, head, author)
+
+
+def _begin(checkout: Path, head: str) -> None:
+    """Write down where an update begins, wholly or not at all."""
     begun = git_folder(checkout) / BEGUN
-    with contextlib.suppress(FileNotFoundError):
-        head = begun.read_text().strip()
-        if commit_of(checkout, head) is None:
-            raise VcsError(f"{begun} does not name a commit; delete it by hand.")
-        (git_folder(checkout) / "index.lock").unlink(missing_ok=True)
-        git(checkout, "reset", "--quiet", "--hard", head, timeout=LONG_TIMEOUT)
-        begun.unlink()
+    scratch = begun.with_name(f"{BEGUN}.{os.getpid()}")
+    scratch.write_text(head)
+    scratch.replace(begun)
 
 
 def _is_under_way(checkout: Path, target: str) -> bool:

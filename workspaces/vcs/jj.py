@@ -54,6 +54,7 @@ class JjVcs:
     nested_repositories = staticmethod(jj_changes.nested_repositories)
     commit_all = staticmethod(jj_commit.commit_all)
     update_checkout = staticmethod(jj_update.update_checkout)
+    take_back_update = staticmethod(jj_update.take_back_update)
     restore_checkout = staticmethod(jj_update.restore_checkout)
 
     message_rules = staticmethod(jj_merge.message_rules)

@@ -36,6 +36,11 @@ def update_checkout(checkout: Path, branch: str, target: str, how: str, author: 
     return Update(commit_all(checkout, branch, words, author))
 
 
+def take_back_update(checkout: Path, branch: str, author: Person) -> None:
+    """Nothing: each step of an update is one operation of jj, and the next snapshot mends what a killed one left of its files."""
+    del checkout, branch, author
+
+
 def restore_checkout(checkout: Path, branch: str, commit: str, author: Person) -> str:
     """Put the checkout back to `commit`; what it held since, uncommitted too, stays under a ref of the studio. The commit."""
     held = commit_all(checkout, branch, "What was there before it was put back", author)

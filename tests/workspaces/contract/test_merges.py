@@ -160,6 +160,17 @@ def test_update__what_nobody_resolved_is_committed_with_its_markers(world, check
     assert (checkout / "lib" / "two.txt").read_text() == text
 
 
+def test_take_back__without_an_update_that_was_killed_touches_nothing(world, checkout, conflicting):
+    write(checkout, {"app.py": "at work\n"})
+    world.vcs.take_back_update(checkout, BRANCH, AGENT)
+    assert (checkout / "app.py").read_text() == "at work\n"
+    conflicts = world.vcs.update_checkout(checkout, BRANCH, world.target, "merge", AGENT).conflicts
+    text = (checkout / conflicts[0]).read_text()
+    world.vcs.take_back_update(checkout, BRANCH, AGENT)
+    assert (checkout / conflicts[0]).read_text() == text  # those wait for somebody
+    assert world.vcs.status(checkout, TARGET).conflicted == list(conflicts)
+
+
 def test_restore__puts_the_checkout_back_and_keeps_what_it_held(world, checkout, conflicting):
     world.vcs.update_checkout(checkout, BRANCH, world.target, "merge", AGENT)
     assert world.vcs.restore_checkout(checkout, BRANCH, conflicting, AGENT) == conflicting

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from tests.repositories import git
 from tests.workspaces.vcs.conftest import ADA, VCS, merging, mine, reverting, tip, work, write
 from workspaces.vcs import git_update
-from workspaces.vcs.base import SIDE_LIMIT
+from workspaces.vcs.base import SIDE_LIMIT, VcsError
 
 
 def sides(repository, source, how="merge"):
@@ -96,25 +97,83 @@ def test_update__conflicts_stay_in_the_files_until_they_are_resolved(repository,
     assert git(repository, "show", f"{result.commit}:app.py") == "one\nBOTH\nthree\n"
     if how == "rebase":
         assert git(checkout, "log", "--format=%s", f"{target}..HEAD") == "Resolve\n"
-        assert former in git(repository, "for-each-ref", "--format=%(objectname)", "refs/studio/kept")
+        assert former in kept(repository)
 
 
-def test_update__a_crash_in_the_middle_is_made_anew(repository, checkout, monkeypatch):
+def kept(repository):
+    """The commits that the studio keeps beside the branches."""
+    return git(repository, "for-each-ref", "--format=%(objectname)", "refs/studio/kept").split()
+
+
+@pytest.fixture
+def killed(repository, checkout, monkeypatch):
+    """An update that was killed in the middle of its merge; the target."""
     work(checkout, {"app.py": "one\nTHEIRS\nthree\n"})
     target = mine(repository, {"app.py": "one\nMINE\nthree\n", "new.txt": "new\n"})
-    merge = git_update._merge
 
-    def half(*arguments):
-        merge(*arguments)
-        write(checkout, {"app.py": "half writ"})
+    def half(*_arguments):
+        write(checkout, {"app.py": "half writ", "new.txt": "ne"})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(git_update, "_merge", half)
-    with pytest.raises(KeyboardInterrupt):
-        VCS.update_checkout(checkout, "studio/x", target, "merge", ADA)
-    monkeypatch.setattr(git_update, "_merge", merge)
-    assert VCS.update_checkout(checkout, "studio/x", target, "merge", ADA).conflicts == ("app.py",)
+    with monkeypatch.context() as broken:
+        broken.setattr(git_update, "_merge", half)
+        with pytest.raises(KeyboardInterrupt):
+            VCS.update_checkout(checkout, "studio/x", target, "merge", ADA)
+    return target
+
+
+@pytest.mark.parametrize("step", ["", "update-ref", "reset"])
+def test_update__a_crash_in_the_middle_is_made_anew(repository, checkout, killed, monkeypatch, step):
+    """Also when what puts it back is killed in its turn, right after what it held was committed or kept."""
+    real = git_update.git
+
+    def die(cwd, *arguments, **options):
+        if step in arguments:
+            raise KeyboardInterrupt
+        return real(cwd, *arguments, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(git_update, "git", die)
+        if step:
+            with pytest.raises(KeyboardInterrupt):
+                VCS.update_checkout(checkout, "studio/x", killed, "merge", ADA)
+    before = tip(repository, "trunk~1")
+    assert VCS.update_checkout(checkout, "studio/x", killed, "merge", ADA).conflicts == ("app.py",)
     assert "<<<<<<<" in (checkout / "app.py").read_text()
+    assert git(checkout, "log", "--format=%s", f"{before}..HEAD") == "Work\n"  # nothing half written is part of it
+    assert "half writ" in [git(repository, "show", f"{one}:app.py") for one in kept(repository)]
+
+
+def test_update__what_was_committed_after_a_crash_counts(repository, checkout, killed):
+    """A person merges by hand in the checkout that the crash left, before anybody puts it back."""
+    git(checkout, "reset", "-q", "--hard")
+    git(checkout, "clean", "-fdq")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(checkout, "merge", "trunk")
+    write(checkout, {"app.py": "one\nBOTH\nthree\n"})
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "-q", "--no-edit")
+    resolved = tip(checkout, "HEAD")
+    assert VCS.update_checkout(checkout, "studio/x", killed, "merge", ADA).head == resolved
+    VCS.take_back_update(checkout, "studio/x", ADA)
+    assert (tip(repository, "studio/x"), (checkout / "app.py").read_text()) == (resolved, "one\nBOTH\nthree\n")
+
+
+def test_update__that_fails_leaves_the_checkout_as_it_was(repository, checkout):
+    """The target brings a file for whose filter there is no program: git stops in the middle of its files."""
+    head = work(checkout, {"first.txt": "1\n"})
+    target = mine(repository, {"a.txt": "a\n", "big.bin": "pointer\n", ".gitattributes": "*.bin filter=lfs\n"})
+    git(repository, "config", "filter.lfs.required", "true")
+    git(repository, "config", "filter.lfs.clean", "cat")
+    git(repository, "config", "filter.lfs.smudge", "no-such-program")
+    with pytest.raises(VcsError):
+        VCS.update_checkout(checkout, "studio/x", target, "merge", ADA)
+    assert git(checkout, "status", "--porcelain", "-b") == "## studio/x\n"
+    assert (tip(repository, "studio/x"), (checkout / "a.txt").exists()) == (head, False)
+    git(repository, "config", "filter.lfs.smudge", "cat")
+    later = work(checkout, {"second.txt": "a week of work\n"})
+    assert VCS.contains(repository, VCS.update_checkout(checkout, "studio/x", target, "merge", ADA).head, later)
+    assert (checkout / "second.txt").read_text() == "a week of work\n"
 
 
 def test_restore__the_checkout_is_as_it_was_and_the_rest_is_kept(repository, checkout):
@@ -125,8 +184,7 @@ def test_restore__the_checkout_is_as_it_was_and_the_rest_is_kept(repository, che
     assert VCS.restore_checkout(checkout, "studio/x", head, ADA) == head
     assert (checkout / "app.py").read_text() == "one\nTHEIRS\nthree\n"
     assert git(checkout, "status", "--porcelain", "-b") == "## studio/x\n"
-    kept = git(repository, "for-each-ref", "--format=%(objectname)", "refs/studio/kept").split()
-    assert git(repository, "show", f"{kept[0]}:app.py") == "half of it\n"
+    assert git(repository, "show", f"{kept(repository)[0]}:app.py") == "half of it\n"
 
 
 def merged(repository, source, how):

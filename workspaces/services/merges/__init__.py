@@ -8,6 +8,7 @@ from workspaces.services.merges.conflicts import (
     instructions,
     left_markers,
     revert_instructions,
+    take_back_update,
 )
 from workspaces.services.merges.preview import preview_merge
 from workspaces.services.merges.request import (
@@ -32,4 +33,5 @@ __all__ = [
     "retry_merge",
     "revert_instructions",
     "run_merge",
+    "take_back_update",
 ]

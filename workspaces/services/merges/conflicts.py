@@ -114,6 +114,12 @@ def bring_up_to_date(workspace: Workspace, target: str) -> Updated:
     return Updated(done.head, files, places)
 
 
+def take_back_update(workspace: Workspace) -> None:
+    """Put the checkout back when an update of it was killed half-way: whoever works there next works on what was committed."""
+    with held(f"workspace:{workspace.pk}", patience=LOCK_PATIENCE), opened(workspace, to_commit=True) as (vcs, path):
+        vcs.take_back_update(path, workspace.branch, STUDIO)
+
+
 def places_in(merged: bytes) -> str:
     """The conflicts of a file with a few lines around each, as text."""
     rows = merged.splitlines()
