@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from workspaces.services import (
     run_merge,
     sweep,
 )
+from workspaces.services.ownership import unknown_folders
+from workspaces.vcs.deleting import gone_beside
 from workspaces.vcs.git import GitVcs
 from workspaces.vcs.git_command import GitError
 
@@ -195,6 +198,33 @@ def test_remove__what_goes_wrong_is_said_and_tried_again_later(workspace, checko
     remove_workspace(workspace.pk)
     workspace.refresh_from_db()
     assert (workspace.state, workspace.error) == ("removed", "")
+
+
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), KeyboardInterrupt()], ids=["file", "kill"])
+def test_remove__that_stops_while_deleting_keeps_what_was_kept(workspace, checkout, monkeypatch, fault):
+    (checkout / "new.txt").write_text("1\n")
+    (checkout / "later.txt").write_text("2\n")
+
+    def stop(folder, **_options):
+        for name in ("new.txt", "app.py", ".git"):
+            (Path(folder) / name).unlink()
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr("workspaces.vcs.deleting.shutil.rmtree", stop)
+        with suppress(KeyboardInterrupt):
+            remove(workspace)
+    workspace.refresh_from_db()
+    patch = Path(workspace.kept_patch)
+    kept = patch.read_bytes()
+    assert (workspace.state, gone_beside(checkout).exists()) == ("removing", True)
+    assert str(gone_beside(checkout)) not in unknown_folders()  # it is the studio's own
+    request_removal(workspace)
+    remove_workspace(workspace.pk)
+    workspace.refresh_from_db()
+    assert (workspace.state, workspace.kept_patch, patch.read_bytes()) == ("removed", str(patch), kept)
+    assert b"new.txt" in kept
+    assert (checkout.exists(), gone_beside(checkout).exists()) == (False, False)
 
 
 def test_remove__a_half_made_one(project, repository, monkeypatch):

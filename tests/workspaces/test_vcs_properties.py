@@ -23,7 +23,7 @@ from tests.repositories import GIT_ENV, git, jj
 from tests.workspaces.contract.conftest import require_jj
 from tests.workspaces.contract.world import AGENT, TARGET, World, contents, make_world, write
 from workspaces.vcs.base import Blocked, Changes
-from workspaces.vcs.git_checkout import delete_tree
+from workspaces.vcs.deleting import delete_tree
 
 CASES = int(os.environ.get("STUDIO_PROPERTY_CASES", "6"))
 NAMES = ("a", "b.txt", "dir/c.py", "dir/d e", "dir/deep/f", "é/ü", "-x", 'q"uote', "tab\there", "z*?[")

@@ -20,6 +20,7 @@ from studio.kernel.errors import Upstream
 from studio.kernel.text import clean
 from workspaces.models import Workspace, WorkspaceState
 from workspaces.vcs.base import readable
+from workspaces.vcs.deleting import gone_beside
 
 NOTE_LIMIT = 4_096  # bytes
 NAMED = 5  # processes that a sentence names
@@ -145,6 +146,7 @@ def unknown_folders() -> list[str]:
         for folder in (_folders(project) or ([project] if project.is_symlink() else []))
     ]
     known = set(Workspace.objects.exclude(state=WorkspaceState.REMOVED).values_list("path", flat=True))
+    known |= {str(gone_beside(Path(checkout))) for checkout in known}
     return [readable(folder) for folder in sorted(found) if folder not in known][:FOLDERS_SHOWN]
 
 

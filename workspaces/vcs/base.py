@@ -230,7 +230,7 @@ class Vcs(Protocol):
         ...
 
     def remove_checkout(self, repository: Path, checkout: Path) -> None:
-        """Forget and delete the checkout with all that is in it. A missing one is fine."""
+        """Forget and delete the checkout with all that is in it, never a part of it alone. A missing one is fine."""
         ...
 
     def delete_branch(self, repository: Path, branch: str, tip: str) -> None:

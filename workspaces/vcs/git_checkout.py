@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from workspaces.vcs.base import Person, VcsError
+from workspaces.vcs.deleting import delete_tree, out_of_place
 from workspaces.vcs.git_command import (
     LONG_TIMEOUT,
     GitError,
@@ -106,31 +103,16 @@ def _checkout_on(repository: Path, branch: str, besides: Path) -> str:
 
 
 def remove_checkout(repository: Path, checkout: Path) -> None:
-    """Forget and delete the checkout with all that is in it. A missing one is fine."""
-    delete_tree(checkout)
+    """Forget and delete the checkout with all that is in it. A missing one is fine.
+
+    It goes out of its place whole: one that is half deleted would be taken for somebody's work by the next try.
+    """
+    gone = out_of_place(checkout)
     admin = _admin_folder(repository, checkout)
     if admin is not None:
         forget_exclude(repository, admin)
         git(repository, "worktree", "remove", "--force", "--force", "--end-of-options", str(checkout))
-
-
-def delete_tree(folder: Path) -> None:
-    """Delete a folder, folders without write permission included. Symbolic links are deleted, never followed."""
-
-    def retry(function: Callable[[str], Any], path: str, _: Any) -> None:
-        parent = Path(path).parent
-        for locked in {parent, Path(path)}:
-            if locked.is_relative_to(folder) and locked.is_dir() and not locked.is_symlink():
-                locked.chmod(stat.S_IRWXU)
-        if Path(path).is_dir() and not Path(path).is_symlink():
-            shutil.rmtree(path)
-        else:
-            Path(path).unlink(missing_ok=True)
-
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder, onerror=retry)
+    delete_tree(gone)
 
 
 def delete_branch(repository: Path, branch: str, at: str) -> None:

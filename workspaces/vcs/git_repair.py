@@ -7,13 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workspaces.vcs.base import VcsError, readable
-from workspaces.vcs.git_checkout import (
-    KEPT_REFS,
-    create_checkout,
-    delete_tree,
-    owns_checkout,
-    unlock,
-)
+from workspaces.vcs.deleting import delete_tree
+from workspaces.vcs.git_checkout import KEPT_REFS, create_checkout, owns_checkout, unlock
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, commit_of, git, git_folder, name
 from workspaces.vcs.git_inspect import contains, tip
 

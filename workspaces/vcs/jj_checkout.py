@@ -11,7 +11,8 @@ from pathlib import Path
 
 from workspaces.vcs import git_checkout, git_kept
 from workspaces.vcs.base import VcsError, readable
-from workspaces.vcs.git_checkout import KEPT_REFS, delete_tree
+from workspaces.vcs.deleting import delete_tree, out_of_place
+from workspaces.vcs.git_checkout import KEPT_REFS
 from workspaces.vcs.git_command import commit_of, git
 from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj, quoted, text
 from workspaces.vcs.jj_commit import kept
@@ -91,9 +92,10 @@ def remove_checkout(repository: Path, checkout: Path) -> None:
     """Forget and delete the checkout with all that is in it. A missing one is fine."""
     if owns_checkout(repository, checkout):
         forget_exclude(checkout)
-    delete_tree(checkout)
+    gone = out_of_place(checkout)  # see git_checkout.remove_checkout
     if checkout.name in _workspaces(repository):
         jj(repository, "workspace", "forget", checkout.name)
+    delete_tree(gone)
 
 
 def delete_branch(repository: Path, branch: str, at: str) -> None:

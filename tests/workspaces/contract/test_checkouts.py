@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +160,24 @@ def test_remove__folder_entry_and_branch_are_gone(world, checkout):
     assert world.print() == before
     if world.is_jj:  # nothing of it is left in a person's log
         assert "new.txt" not in jj(world.repository, "--ignore-working-copy", "log", "-r", "all()", "--summary")
+
+
+def test_remove__that_stops_while_deleting_leaves_no_half_checkout(world, checkout, monkeypatch):
+    """A file of another account, a full disk, a kill: the next try must not take what is missing for somebody's work."""
+    head = world.commit(checkout, {"new.txt": "new\n"})
+
+    def stop(folder, **_options):
+        (Path(folder) / "new.txt").unlink()
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("workspaces.vcs.deleting.shutil.rmtree", stop)
+        with pytest.raises(PermissionError):
+            world.vcs.remove_checkout(world.repository, checkout)
+    assert (checkout.exists(), world.vcs.owns_checkout(world.repository, checkout)) == (False, False)
+    assert world.vcs.tip(world.repository, BRANCH) == head
+    world.vcs.remove_checkout(world.repository, checkout)
+    assert list(world.room.iterdir()) == []
 
 
 def test_export__a_patch_and_a_bundle_that_can_be_taken_in_again(world, checkout, tmp_path):
