@@ -145,7 +145,7 @@ def build(changes: Changes, *, offset: int = 0, whole: bool = False) -> Diff:
             one = replace(one, collapsed=True)
         found.append(one)
     notes = [
-        f"{readable(path)} is a git repository of its own inside the checkout: it is not part of the change."
+        f"{readable(path)} is a git repository of its own inside the checkout: its files are not part of the change."
         if path.endswith("/")
         else f"The name {readable(path)} cannot be stored here because it is not UTF-8: the file is not part of the change."
         for path in changes.nested

@@ -118,7 +118,8 @@ class LeavingSerializer(serializers.Serializer[Any]):
         help_text="A patch and a bundle of what is not merged are kept and offered on the storage page.",
     )
     nested = serializers.ListField(
-        child=serializers.CharField(), help_text="Repositories inside the checkout: they are moved to the kept work."
+        child=serializers.CharField(),
+        help_text="Repositories inside the checkout, and submodules with work of their own: moved to the kept work.",
     )
     lost_files = serializers.IntegerField(help_text="Ignored files: they are in no commit and are not kept.")
     lost_bytes = serializers.IntegerField()

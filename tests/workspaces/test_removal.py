@@ -23,6 +23,7 @@ from workspaces.services import (
     run_merge,
     sweep,
 )
+from workspaces.services.leaving import leaving_of
 from workspaces.services.ownership import unknown_folders
 from workspaces.vcs.deleting import gone_beside
 from workspaces.vcs.git import GitVcs
@@ -134,6 +135,52 @@ def test_remove__a_repository_inside_is_moved_not_deleted(workspace, checkout):
     kept = Path(workspace.kept_patch)
     assert (kept / "inner" / "precious.txt").read_text() == "x\n"
     assert (kept / "inner" / ".git").is_dir()
+
+
+@pytest.fixture
+def submodule(project, repository, tmp_path):
+    """A workspace with a submodule that an agent fetched; (row, its folder)."""
+    inner = make_repository(tmp_path / "inner", files={"lib.py": "x\n"})
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "vendor/inner")
+    git(repository, "commit", "-q", "-m", "A submodule")
+    row = ensure_workspace(project=project, label="DEMO-2")
+    git(row.path, "-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init")
+    return row, Path(row.path) / "vendor" / "inner"
+
+
+def test_remove__a_submodule_that_was_only_fetched_leaves_nothing(submodule):
+    row, inner = submodule
+    assert leaving_of(row).nested == diff_for(row).notes == []
+    assert (remove(row).state, row.kept_patch, inner.exists()) == ("removed", "", False)
+
+
+@pytest.mark.parametrize("step", ["", "loosen", "export", "remove_checkout"])
+def test_remove__work_in_a_submodule_is_moved_not_deleted(submodule, monkeypatch, step):
+    """Its commit, which no remote has, and what it does not have committed; killed at any step as well."""
+    row, inner = submodule
+    (inner / "lib.py").write_text("the agent's\n")
+    git(inner, "-c", "user.name=a", "-c", "user.email=a@example.invalid", "commit", "-q", "-a", "-m", "Inside")
+    made = git(inner, "rev-parse", "HEAD").strip()
+    (inner / "new.py").write_text("not committed\n")
+    (note,) = diff_for(row).notes
+    assert note.startswith("vendor/inner/ is a git repository of its own")
+    found = leaving_of(row)
+    assert (found.nested, found.needs_confirmation) == (["vendor/inner/"], False)
+
+    def die(*_args, **_options):
+        raise KeyboardInterrupt
+
+    if step:
+        with monkeypatch.context() as broken:
+            broken.setattr(GitVcs, step, staticmethod(die))
+            with pytest.raises(KeyboardInterrupt):
+                remove(row)
+    remove(row)
+    kept = Path(row.kept_patch).with_suffix("") / "inner"
+    assert (row.state, git(kept, "rev-parse", "HEAD").strip()) == ("removed", made)
+    assert git(kept, "status", "--porcelain") == "?? new.py\n"
+    patch = Path(row.kept_patch).read_text()
+    assert f"+Subproject commit {made}" in patch  # the pointer is moved on, not deleted
 
 
 def test_remove__twice_and_swept(workspace, checkout, requested_jobs, django_capture_on_commit_callbacks):

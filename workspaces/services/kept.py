@@ -125,7 +125,7 @@ def delete_kept(*, actor: Person, kept: KeptWork) -> None:
     _require(actor, kept, Role.MAINTAINER)
     if kept.folder and Path(kept.folder).is_dir():
         raise Conflict(
-            f"Repositories that an agent had made inside the checkout of {kept.label} lie in {kept.folder}, and the studio does "
+            f"Repositories that were inside the checkout of {kept.label} lie in {kept.folder}, and the studio does "
             "not delete them. Move or delete that folder by hand first.",
             allowed=[],
         )

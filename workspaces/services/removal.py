@@ -147,6 +147,7 @@ def _keep_nested(row: Workspace, vcs: Vcs, path: Path) -> str:
         source = path / nested.rstrip("/")
         if source.is_symlink() or not source.resolve().is_relative_to(path):
             continue
+        vcs.loosen(path, nested)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = folder / source.name
         source.rename(place if not place.exists() else folder / f"{source.name}-{number}-{now():%H%M%S%f}")

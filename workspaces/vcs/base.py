@@ -90,7 +90,9 @@ class Changes:
     base: str
     head: str  # empty: the checkout as it is now
     files: list[ChangedFile]
-    nested: list[str]  # repositories inside the checkout: no part of the change
+    nested: list[
+        str
+    ]  # repositories inside the checkout, submodules with work too: what is in them is no part of the change
     patch_cut: bool = False  # the patches of the last files are missing
 
 
@@ -258,7 +260,14 @@ class Vcs(Protocol):
         ...
 
     def nested_repositories(self, checkout: Path) -> list[str]:
-        """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
+        """Folders whose work no commit of the checkout can hold, each ending with a slash.
+
+        Untracked ones that are repositories of their own, and submodules with something that none of their remotes has.
+        """
+        ...
+
+    def loosen(self, checkout: Path, nested: str) -> None:
+        """Make such a folder fit to be moved away whole, and its absence no change of the checkout. Idempotent."""
         ...
 
     def fork_point(self, checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:

@@ -16,6 +16,7 @@ from workspaces.vcs import (
     git_push,
     git_repair,
     git_revert,
+    git_submodules,
     git_target,
     git_update,
 )
@@ -44,8 +45,9 @@ class GitVcs:
     remove_checkout = staticmethod(git_checkout.remove_checkout)
     delete_branch = staticmethod(git_checkout.delete_branch)
     commit_all = staticmethod(git_checkout.commit_all)
-    ignored = staticmethod(git_exclude.ignored)
+    ignored = staticmethod(git_checkout.ignored)
     nested_repositories = staticmethod(git_checkout.nested_repositories)
+    loosen = staticmethod(git_submodules.loosen)
     export = staticmethod(git_checkout.export)
     bring_back = staticmethod(git_kept.bring_back)
 

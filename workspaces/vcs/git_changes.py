@@ -13,6 +13,7 @@ from workspaces.process import DEFAULT_LIMIT, Result
 from workspaces.vcs.base import ChangedFile, Changes
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, name, names
 from workspaces.vcs.git_exclude import drop_excluded, place_of
+from workspaces.vcs.git_submodules import may_have, worked_in
 
 PATCH_LIMIT = 24 * 1024 * 1024  # bytes of all patches of one change
 TRIES = 5
@@ -31,6 +32,7 @@ def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patche
     if head:
         return compare(checkout, ["diff-tree", "-r", base, head], {}, base, head, [], only, patches)
     with scratch_index(checkout) as (env, nested):
+        nested += worked_in(checkout, env) if may_have(checkout) else []
         return compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from workspaces.vcs import git_exclude
 from workspaces.vcs.base import Person, VcsError
 from workspaces.vcs.deleting import delete_tree, out_of_place
 from workspaces.vcs.git_command import (
@@ -24,6 +25,7 @@ from workspaces.vcs.git_command import (
 )
 from workspaces.vcs.git_exclude import drop_excluded, excluded_paths, forget_exclude, place_of, places_of
 from workspaces.vcs.git_inspect import contains, operation, store, tip
+from workspaces.vcs.git_submodules import ignored_inside, worked_in
 
 log = structlog.get_logger(__name__)
 
@@ -214,10 +216,19 @@ def _left_out(checkout: Path) -> list[str]:
 
 
 def nested_repositories(checkout: Path) -> list[str]:
-    """Untracked folders of the checkout that are repositories of their own, each ending with a slash."""
+    """Folders whose work no commit of the checkout can hold, each ending with a slash.
+
+    Untracked ones that are repositories of their own, and submodules with something that none of their remotes has.
+    """
     listing = git(checkout, "ls-files", "--others", "--exclude-standard", "-z").stdout
     own = set(excluded_paths(checkout))
-    return [path for path in names(listing) if path.endswith("/") and path.rstrip("/") not in own]
+    untracked = [path for path in names(listing) if path.endswith("/") and path.rstrip("/") not in own]
+    return [*untracked, *worked_in(checkout)]
+
+
+def ignored(checkout: Path) -> list[str]:
+    """What is ignored in the checkout: files, and folders that are ignored whole, ending with a slash."""
+    return [*git_exclude.ignored(checkout), *ignored_inside(checkout)]
 
 
 def export(

@@ -52,6 +52,7 @@ class JjVcs:
     marked_files = staticmethod(jj_changes.marked_files)
     ignored = staticmethod(jj_changes.ignored)
     nested_repositories = staticmethod(jj_changes.nested_repositories)
+    loosen = staticmethod(jj_changes.loosen)
     commit_all = staticmethod(jj_commit.commit_all)
     update_checkout = staticmethod(jj_update.update_checkout)
     take_back_update = staticmethod(jj_update.take_back_update)

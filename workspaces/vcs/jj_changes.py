@@ -20,6 +20,7 @@ from workspaces.vcs import git_changes, git_exclude, git_marks
 from workspaces.vcs.base import Changes, CheckoutStatus
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, listed, names
 from workspaces.vcs.git_exclude import drop_staged, pattern, place_of, places_of
+from workspaces.vcs.git_submodules import ignored_inside, worked_in
 from workspaces.vcs.jj_command import quoted, shown
 from workspaces.vcs.jj_inspect import (
     STUDIO_BRANCHES,
@@ -43,6 +44,7 @@ def changes(checkout: Path, base: str, head: str = "", *, only: str = "", patche
     if head:
         return git_changes.changes(git_store(checkout), base, head, only=only, patches=patches)
     with compared(checkout) as (env, nested):
+        nested += worked_in(checkout, env)
         return git_changes.compare(checkout, ["diff-index", base], env, base, "", nested, only, patches)
 
 
@@ -137,17 +139,27 @@ def write_tree(checkout: Path) -> str:
 
 
 def nested_repositories(checkout: Path) -> list[str]:
-    """What no commit can hold: folders that are repositories of their own, each ending with a slash, and unstorable names."""
+    """What no commit can hold: folders that are repositories of their own, each ending with a slash, and unstorable names.
+
+    A folder for which jj carries a submodule's pointer along is such a one when somebody has worked in it.
+    """
     own = set(excluded_paths(checkout))
     with borrowed(checkout) as env:
         others = [path for path in _others(checkout, env) if not place_of(path, own)]
-        return [path for path in others if path.endswith("/") or not _is_storable(path)]
+        unheld = [path for path in others if path.endswith("/") or not _is_storable(path)]
+        return [*unheld, *worked_in(checkout, env)]
+
+
+def loosen(checkout: Path, nested: str) -> None:
+    """Nothing: jj keeps no part of a repository inside the checkout elsewhere, and does not miss a submodule's folder."""
+    del checkout, nested
 
 
 def ignored(checkout: Path) -> list[str]:
     """What is ignored in the workspace, which jj decides as git does; jj's own folder is none of it."""
     with borrowed(checkout) as env:
-        return [path for path in git_exclude.ignored(checkout, env) if path != ".jj/"]
+        found = [path for path in git_exclude.ignored(checkout, env) if path != ".jj/"]
+        return [*found, *ignored_inside(checkout, env)]
 
 
 def _others(checkout: Path, env: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studio.kernel.errors import Upstream
-from tests.repositories import GIT_ENV, git, jj
+from tests.repositories import GIT_ENV, git, jj, make_repository
 from tests.workspaces.contract.world import AGENT, BRANCH, TARGET, apply_patch, contents, write
 from workspaces.vcs import detect
 from workspaces.vcs.base import Raced
@@ -125,6 +125,31 @@ def test_commit__a_repository_inside_is_named_and_stays_out(world, checkout):
     head = world.vcs.commit_all(checkout, BRANCH, "Beside", AGENT)
     assert git(world.store, "diff", "--name-only", world.target, head).split() == ["beside.txt"]
     assert (checkout / "inner" / "file.txt").exists()
+
+
+def test_submodule__worked_in_is_named_and_can_be_moved_away(world, tmp_path):
+    world.point_to_submodule("sub")
+    checkout = world.checkout()
+    sub, base = checkout / "sub", world.target
+
+    def named():
+        return world.vcs.nested_repositories(checkout), world.vcs.changes(checkout, base).nested
+
+    assert named() == ([], [])
+    write(sub, {"made.txt": "where nothing was fetched\n"})
+    assert named() == (["sub/"], ["sub/"])
+    shutil.rmtree(sub)
+    origin = make_repository(tmp_path / "origin", files={"lib.py": "x\n", ".gitignore": "*.o\n"})
+    git(checkout, "clone", "-q", str(origin), "sub")
+    write(sub, {"noise.o": "o\n"})
+    assert (named(), world.vcs.ignored(checkout)) == (([], []), ["sub/noise.o"])
+    write(sub, {"lib.py": "the agent's\n"})
+    assert named() == (["sub/"], ["sub/"])
+    head = world.commit(checkout, {"beside.txt": "y\n"})
+    world.vcs.loosen(checkout, "sub/")
+    sub.rename(tmp_path / "kept")
+    assert git(tmp_path / "kept", "status", "--porcelain") == " M lib.py\n"
+    assert (world.commit(checkout, {}), named()) == (head, ([], []))  # that it is gone is no change
 
 
 def test_fork_point__follows_when_the_target_was_brought_in(world, checkout):

@@ -111,6 +111,22 @@ class World:
         """Move the target branch."""
         return self.vcs.advance_branch(self.repository, TARGET, old, new, reason="a test", resuming=False)
 
+    def point_to_submodule(self, path: str) -> str:
+        """A commit on the target with a submodule at `path`, as it comes from git (jj itself makes none); the pointer."""
+        base, env = self.target, {**GIT_ENV, "GIT_INDEX_FILE": str(self.room / "index")}
+        said = f'[submodule "{path}"]\n\tpath = {path}\n\turl = ../{path}\n'
+        written = ["hash-object", "-w", "--stdin"]
+        blob = subprocess.check_output(["git", *written], cwd=self.store, env=env, text=True, input=said, timeout=60)
+        entries = [f"160000,{base},{path}", f"100644,{blob.strip()},.gitmodules"]
+        commands = [["read-tree", base], *(["update-index", "--add", "--cacheinfo", entry] for entry in entries)]
+        for command in commands:
+            subprocess.run(["git", *command], cwd=self.store, env=env, check=True, timeout=60)
+        tree = subprocess.check_output(["git", "write-tree"], cwd=self.store, env=env, text=True, timeout=60).strip()
+        (self.room / "index").unlink()
+        commit = git(self.store, "commit-tree", tree, "-p", base, "-m", "With a submodule").strip()
+        self.advance(base, commit)
+        return base
+
     def tree(self, commit: str) -> str:
         return git(self.store, "rev-parse", f"{commit}^{{tree}}").strip()
 

@@ -271,14 +271,8 @@ def test_names_that_jj_cannot_store__are_named_and_stay_out(world):
 
 
 def test_submodules__their_pointers_are_carried_along(world):
-    base = world.target
-    index = {**GIT_ENV, "GIT_INDEX_FILE": str(world.room / "index")}
-    for command in (["read-tree", base], ["update-index", "--add", "--cacheinfo", f"160000,{base},sub"]):
-        subprocess.run(["git", *command], cwd=world.store, env=index, check=True, timeout=60)
-    tree = subprocess.check_output(["git", "write-tree"], cwd=world.store, env=index, text=True, timeout=60).strip()
-    commit = git(world.store, "commit-tree", tree, "-p", base, "-m", "With a submodule").strip()
-    world.advance(base, commit)
-    checkout = world.checkout()
+    base = world.point_to_submodule("sub")
+    commit, checkout = world.target, world.checkout()
     assert world.vcs.changes(checkout, commit).files == []
     head = world.commit(checkout, {"new.txt": "new\n"})
     assert git(world.store, "ls-tree", head, "sub").split()[:3] == ["160000", "commit", base]
