@@ -15,6 +15,7 @@ from sessions_app.models import Turn, TurnOutcome, TurnState
 from studio import outbox
 from studio.kernel.claim import claim, fenced
 from studio.kernel.clock import now
+from studio.kernel.errors import StudioError
 from studio.kernel.faultpoints import reach
 from studio.kernel.text import cut
 from studio.queue import Names, enqueue
@@ -214,10 +215,15 @@ def _approved(task: Task, run: PhaseRun, review: Review) -> None:
     note = "The last fix round changed no file." if unchanged else ""
     card = Card(RunState.WAITING, Needs.REVIEW, note)
     task = move(task.pk, "ai_approve", card=card, run=run, reason=review.summary)
-    if pull_requests.is_active(task):
-        completion.request(task, how=CompletionWay.PULL_REQUEST, reason="The pull request gets what is new.")
-    elif task.project.auto_complete:
-        completion.request(task)
+    try:
+        with transaction.atomic():
+            if pull_requests.is_active(task):
+                completion.request(task, how=CompletionWay.PULL_REQUEST, reason="The pull request gets what is new.")
+            elif task.project.auto_complete:
+                completion.request(task)
+    except StudioError as error:  # the approval stands; a person goes on from here
+        why = f"Approved, but not completed by itself. {error.message} {note}".strip()
+        show(task, Card(RunState.WAITING, Needs.REVIEW, why))
 
 
 def _changes_requested(task: Task, run: PhaseRun, review: Review) -> None:

@@ -14,7 +14,7 @@ from studio.kernel.errors import Conflict, Forbidden, NotFound
 from studio.kernel.permissions import Role
 from studio.models import FeedEvent
 from studio.queue import Names
-from tasks.choices import Needs, Phase, RunState, Status
+from tasks.choices import Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import Finding, PhaseRun, Review, Task
 from tasks.services import proposal, pull_requests
 from tasks.services.advance import advance_merge
@@ -551,3 +551,14 @@ def test_removed_connection__is_said(proposed):
     assert proposed.shown[2] == Needs.PULL_REQUEST
     proposed.act("complete", how="squash")  # it can still be merged here
     assert proposed.shown[1] == RunState.RUNNING
+
+
+def test_approval__without_the_connection_stands_and_says_what_is_missing(proposed, owner):
+    act(actor=owner, task_ref=proposed.task, action="request_changes", feedback="More.")
+    proposed.task.project.forge.delete()
+    proposed.fresh()
+    proposed.implement(text="print('more')\n")
+    assert proposed.review().state == RunPhaseState.SUCCEEDED
+    assert proposed.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert proposed.task.reason.startswith("Approved, but not completed by itself.")
+    assert "connect" in proposed.task.reason
