@@ -74,6 +74,14 @@ class Needs(models.TextChoices):
     UNKNOWN = "unknown", "Lost track: decide"  # nobody can say how the turn ended
 
 
+class AtWork(models.TextChoices):
+    """Whether an agent works in a task's checkout, for a run or because of a message."""
+
+    NOBODY = ""
+    SOMEBODY = "somebody"
+    STOPPING = "stopping"  # all of them were asked to end
+
+
 class Severity(models.TextChoices):
     """How much a finding matters. An open `error` blocks approval."""
 

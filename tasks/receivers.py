@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sessions_app.models import Ask, Turn
+from sessions_app.models import Ask, Turn, TurnState
 from sessions_app.signals import ask_closed, ask_opened, turn_changed, turn_settled
 from studio import outbox
 from studio.kernel.errors import Conflict
@@ -63,9 +63,10 @@ def on_workspace_changed(*, workspace: Workspace, **_: Any) -> None:
 
 def on_removing_project(*, project: Project, **_: Any) -> None:
     """A project is not removed under an agent or a merge."""
-    busy = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES).exists()
+    runs = PhaseRun.objects.filter(task__project=project, state__in=ACTIVE_RUN_STATES)
+    turns = Turn.objects.filter(session__project=project).exclude(state=TurnState.SETTLED)
     merging = Task.objects.filter(project=project, status__in=[Status.REVIEW, Status.DONE], run_state=RunState.RUNNING)
-    if busy or merging.exists():
+    if runs.exists() or turns.exists() or merging.exists():
         raise Conflict(f"Agents are at work in {project.name}: stop or cancel its tasks first.", allowed=[])
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ValidationError
-from django.db.models import Case, IntegerField, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, IntegerField, OuterRef, Prefetch, Q, QuerySet, Value, When
 
-from sessions_app.models import AgentSession
+from sessions_app.models import AgentSession, Turn, TurnState
 from studio.kernel.errors import NotFound
-from tasks.choices import ERRORS, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
+from tasks.choices import ERRORS, AtWork, ErrorText, FindingState, Phase, RunPhaseState, Severity, Status
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 from workspaces.models import MergeAttempt, MergeKind, MergeState, Project
 from workspaces.selectors import projects_visible_to
@@ -45,7 +45,33 @@ class TaskDetail:
 def tasks_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Task]:
     """The tasks of the projects that `user` may see."""
     tasks: QuerySet[Task] = Task.objects.filter(project__in=projects_visible_to(user))
-    return tasks.select_related("project", "workspace")
+    return with_agents(tasks.select_related("project", "workspace"))
+
+
+def with_agents(tasks: QuerySet[Task]) -> QuerySet[Task]:
+    """`tasks` with what `at_work` says of each, read along."""
+    here = Turn.objects.filter(session__workspace=OuterRef("workspace")).exclude(state=TurnState.SETTLED)
+    somebody = When(Exists(here.filter(abort_requested_at__isnull=True)), then=Value(AtWork.SOMEBODY))
+    stopping = When(Exists(here), then=Value(AtWork.STOPPING))
+    return tasks.annotate(at_work=Case(somebody, stopping, default=Value(AtWork.NOBODY)))
+
+
+def at_work(task: Task) -> AtWork:
+    """Whether a turn in the task's checkout has not ended: its run's, or one that a message opened."""
+    if task.workspace_id is None:
+        return AtWork.NOBODY
+    if (known := task.__dict__.get("at_work")) is not None:
+        return AtWork(known)
+    asked = list(unsettled_turns(task).values_list("abort_requested_at", flat=True))
+    if not asked:
+        return AtWork.NOBODY
+    return AtWork.STOPPING if all(asked) else AtWork.SOMEBODY
+
+
+def unsettled_turns(task: Task) -> QuerySet[Turn]:
+    """The turns in the task's checkout that have not ended, with their session, oldest first; without long texts."""
+    turns = Turn.objects.filter(session__workspace=task.workspace_id).exclude(state=TurnState.SETTLED)
+    return turns.select_related("session").defer("prompt", "system", "result_text").order_by("created_at")
 
 
 def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID | str) -> Task:
@@ -53,7 +79,8 @@ def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID 
 
     Raises NotFound when there is none or `user` may not see it.
     """
-    tasks = Task.objects.select_related("project", "workspace") if user is None else tasks_visible_to(user)
+    all_tasks = Task.objects.select_related("project", "workspace")
+    tasks = with_agents(all_tasks) if user is None else tasks_visible_to(user)
     if isinstance(ref, Task):
         ref = ref.pk
     try:

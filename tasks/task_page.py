@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sessions_app.models import AgentSession
+from sessions_app.models import AgentSession, Turn
 from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
+from tasks import selectors
 from tasks.cards import AT_WORK, SETTING_UP
 from tasks.choices import (
     ACTIVE_RUN_STATES,
@@ -94,6 +95,7 @@ class TaskPage:
     now: Now
     tab: str
     run: PhaseRun | None  # the active one
+    turn: Turn | None  # at work without a run: a message opened it, or its run is over and it still ends
     sessions: list[SessionTab] = field(default_factory=list)
 
     @property
@@ -142,6 +144,7 @@ def page_of(
         now=now_of(detail, run),
         tab=tab if tab in TABS else default_tab(task, has_session=bool(sessions)),
         run=run,
+        turn=selectors.unsettled_turns(task).first() if run is None else None,
         sessions=sessions,
     )
 

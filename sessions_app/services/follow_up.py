@@ -20,6 +20,7 @@ from sessions_app.models import (
     TurnState,
 )
 from sessions_app.services.turns import admit_turn, lock_session, open_session
+from sessions_app.signals import turn_changed
 from studio.kernel.clock import now
 from studio.kernel.errors import NotFound
 from studio.kernel.ids import derived_id
@@ -93,6 +94,7 @@ def open_next(session_id: uuid.UUID | str, *, after: Turn | None = None) -> Turn
     )
     for item in batch:
         delivered(item, session, turn)
+    turn_changed.send(sender=Turn, turn=turn)
     return turn
 
 

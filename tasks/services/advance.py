@@ -23,7 +23,7 @@ from tasks import selectors
 from tasks.choices import ERRORS, CompletionWay, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.models import PhaseRun, Plan, Review, Task
 from tasks.services import completion, conflicts, pull_requests, results, reverts
-from tasks.services.follow_up import conclude_follow_up
+from tasks.services.follow_up import conclude_follow_up, tell_at_work
 from tasks.services.merge_news import is_untold, newest_merge
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
@@ -64,6 +64,7 @@ def advance_turn(turn_id: uuid.UUID | str) -> None:
         return
     if run.state not in (RunPhaseState.RUNNING, RunPhaseState.FINISHING):
         _wake_successor(run)
+        tell_at_work(turn)
         return
     if run.next_try_at and run.next_try_at > now():
         return

@@ -125,7 +125,7 @@ def delete_task(*, actor: Actor, task: TaskRef) -> None:
     found = _writable(actor, task, Role.MAINTAINER)
     with transaction.atomic():
         row = lock(found.pk)
-        if active_run(row) is not None:
+        if active_run(row) is not None or selectors.at_work(row):
             raise Conflict(f"An agent is at work on {row.key}: stop it first.", allowed=["stop"])
         if row.run_state == RunState.RUNNING:
             raise Conflict(f"{row.key} is being merged; wait until that is done.", allowed=[])

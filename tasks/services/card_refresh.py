@@ -11,6 +11,7 @@ from sessions_app.models import Ask, AskState, Turn, TurnState
 from sessions_app.services.retries import next_try
 from tasks.choices import Needs, RunPhaseState, RunState
 from tasks.models import PhaseRun
+from tasks.services.follow_up import tell_at_work
 from tasks.services.moves import RUNNING, Card, lock, show
 
 LOST = "Nobody can say how far the agent came: its server lost the session."
@@ -31,6 +32,7 @@ def refresh_card(turn_id: uuid.UUID | str) -> bool:
     """
     found = PhaseRun.objects.filter(turn_id=turn_id, state=RunPhaseState.RUNNING).only("pk", "task_id").first()
     if found is None:
+        _tell_of_follow_up(turn_id)
         return False
     with transaction.atomic():
         task = lock(found.task_id)
@@ -42,6 +44,13 @@ def refresh_card(turn_id: uuid.UUID | str) -> bool:
             return False
         show(task, card, run=run)
     return True
+
+
+def _tell_of_follow_up(turn_id: uuid.UUID | str) -> None:
+    """A turn without a run stands on no card, but on its task's page."""
+    turn = Turn.objects.filter(pk=turn_id, run__isnull=True).exclude(state=TurnState.SETTLED).first()
+    if turn is not None:
+        tell_at_work(turn)
 
 
 def card_of(turn: Turn) -> Card:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from studio.kernel.errors import Conflict, Invalid
 from studio.kernel.text import cut
+from tasks import selectors
 from tasks.actions import possible_for
 from tasks.choices import CompletionWay, RunState, Status
 from tasks.models import Task
-from tasks.services.moves import REASON_LIMIT, Card, account, move, record, show
+from tasks.services.moves import REASON_LIMIT, Card, account, at_work_refusal, move, record, show
 from tasks.services.proposal import made_body, made_title
 from workspaces.models import Workspace
 from workspaces.services import release_workspace, request_merge, request_pull_request, withdraw_pull_request
@@ -49,13 +50,15 @@ def request(
     forge says that its pull request was merged.
 
     `target` (else the branch that the task came from) has been looked at; see `check_target`. In the files `meant` lines of a
-    conflict are meant to stand. Raises Invalid for an unknown
-    way and Conflict when there is nothing to merge or a merge is already on its way.
+    conflict are meant to stand. Raises Invalid for an unknown way and Conflict when there is nothing to merge, a merge is
+    already on its way, or an agent is at work in the checkout: what it has half written would be taken along.
     """
     way = how or CompletionWay.MERGE
     if way not in CompletionWay.values:
         ways = ", ".join(CompletionWay.values)
         raise Invalid(f"“{cut(way, 40)}” is not a way to complete a task; there are {ways}.", detail={"field": "how"})
+    if selectors.at_work(task):
+        raise at_work_refusal(task)
     if way == CompletionWay.NONE:
         note = task.reason if task.error_code == "merged_early" else ""  # a part of it was merged after all
         finish(task, way, note=note, actor=actor, reason=reason)

@@ -19,8 +19,8 @@ from tasks.actions import ROLES, possible_for
 from tasks.choices import Needs, Phase, RunState
 from tasks.models import Plan, Task
 from tasks.services import completion, conflicts, reverts
-from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record
-from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, supersede_run
+from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record, tell
+from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, stop_turns, supersede_run
 from workspaces.selectors import require_role, role_in
 from workspaces.services import check_target, let_go, release_workspace, withdraw_pull_request
 from workspaces.setup import servers
@@ -188,10 +188,12 @@ def _complete(task: Task, request: Request) -> None:
 
 def _stop(task: Task, request: Request) -> None:
     run = active_run(task)
-    if run is None:
-        raise not_allowed(task, "stop")
     record(task, "stop", actor=request.actor, reason=request.reason, run=run)
-    stop_run(task, run)
+    stop_turns(task)
+    if run is None:
+        tell(task, "actions")
+    else:
+        stop_run(task, run)
 
 
 def _retry(task: Task, request: Request) -> None:
@@ -206,6 +208,7 @@ def _resume(task: Task, request: Request) -> None:
 
 def _cancel(task: Task, request: Request) -> None:
     supersede_run(task)
+    stop_turns(task)
     if task.workspace is not None:
         servers.let_go(task.workspace, f"{task.key} was cancelled.")
         withdraw_pull_request(task.workspace)
@@ -215,6 +218,7 @@ def _cancel(task: Task, request: Request) -> None:
 
 
 def _reopen(task: Task, request: Request) -> None:
+    stop_turns(task)
     if task.workspace is not None:
         let_go(task.workspace)  # what it holds unmerged is kept as a patch
     task = move(task.pk, "reopen", card=Card(), actor=request.actor, reason=request.reason)

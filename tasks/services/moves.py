@@ -15,7 +15,8 @@ from studio import outbox
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, NotFound
 from studio.kernel.text import clean, cut
-from tasks.actions import possible_for
+from tasks import selectors
+from tasks.actions import AT_REST, possible_for
 from tasks.choices import Needs, RunState, Status
 from tasks.models import PhaseRun, Task, TaskHistory
 from workspaces.setup.servers import want_at_review
@@ -145,10 +146,27 @@ def not_allowed(task: Task, action: str) -> Conflict:
     if task.status in (Status.REVIEW, Status.DONE) and task.run_state == RunState.RUNNING:
         doing = "merged or proposed" if task.status == Status.REVIEW else "taken back"
         return Conflict(f"{task.key} is being {doing}; wait until that is done.", allowed=allowed)
+    if action in AT_REST and selectors.at_work(task):
+        return at_work_refusal(task)
     return Conflict(
         f"“{action}” is not possible while {task.key} is in {column} ({RunState(task.run_state).label}).",
         allowed=allowed,
     )
+
+
+def at_work_refusal(task: Task) -> Conflict:
+    """The refusal of what takes the checkout as it lies there while an agent works in it."""
+    return Conflict(
+        f"An agent is still at work in the checkout of {task.key}: stop it, or wait until it has ended.",
+        allowed=possible_for(task),
+        code="agent_at_work",
+    )
+
+
+def tell(task: Task, *changed: str) -> None:
+    """Tell the feed that what the task's page says has changed in `changed`, which are no columns of the task."""
+    payload = {**card_payload(task), "changed": sorted(changed)}
+    outbox.publish(task.project_id, f"task:{task.pk}", "task.updated", payload)
 
 
 def card_payload(task: Task) -> dict[str, object]:

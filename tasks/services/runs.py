@@ -16,6 +16,7 @@ from studio.kernel.clock import now
 from studio.kernel.errors import Conflict
 from studio.kernel.text import clean, cut
 from studio.queue import Names, enqueue
+from tasks import selectors
 from tasks.choices import ACTIVE_RUN_STATES, ERRORS, Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services.moves import QUEUED, STOPPED, Card, lock, show
@@ -99,6 +100,12 @@ def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
         update_from=last.update_from,
         conflicts=last.conflicts,
     )
+
+
+def stop_turns(task: Task) -> int:
+    """Ask for the end of every turn in the checkout of a locked task, those included that messages opened; how many."""
+    turns = selectors.unsettled_turns(task).values_list("pk", flat=True)
+    return sum(request_abort(turn_id=turn_id, reason="stopped") for turn_id in turns)
 
 
 def stop_run(task: Task, run: PhaseRun) -> None:

@@ -8,7 +8,7 @@ from tasks.actions import ROLES, possible
 from tasks.choices import RunState, Status
 from tasks.models import Plan, Task
 from tests.api.conftest import error_of
-from tests.factories import make_plan, make_run, make_task
+from tests.factories import make_plan, make_run, make_session, make_task, make_turn, make_workspace
 
 TASKS = "/api/v1/tasks"
 BODIES = {"skip_ai_review": {"reason": "Looks fine."}, "complete": {"how": "none"}}
@@ -74,6 +74,20 @@ def test_stop__asks_the_run_to_end(maintainer, project):
     body = do(maintainer, "stop").json()
     assert (body["status"], body["run_state"]) == ("planning", "stopped")
     assert body["actions"] == ["resume", "cancel"]
+
+
+def test_complete__under_an_agent_that_answers_a_message_names_the_way_on(maintainer, project):
+    task = make_task(project, status=Status.REVIEW)
+    task.workspace = make_workspace(project)
+    task.save()
+    turn = make_turn(make_session(task.workspace))
+    refusal = error_of(do(maintainer, "complete", how="none"), 409, "agent_at_work")
+    assert refusal["allowed"] == ["stop", "request_changes", "cancel"]
+    [listed] = maintainer.get("/api/v1/tasks").json()["results"]
+    assert listed["actions"] == refusal["allowed"]
+    assert do(maintainer, "stop").json()["actions"] == ["request_changes", "cancel"]
+    turn.refresh_from_db()
+    assert turn.abort_reason == "stopped"
 
 
 @pytest.mark.parametrize("action", ["", "fly", "delete", "plan_ready", "ai_approve", "__class__", "start%00"])

@@ -8,7 +8,9 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.e2e.browser import LONG, Person, chromium
 from tests.e2e.scripts import bash, script, write
 from tests.e2e.studio_process import Studio
 
@@ -124,6 +126,24 @@ def test_follow_up__after_the_phase_goes_on_in_the_session_and_its_change_is_kep
 
     wait_for(studio, shown)
     assert studio.get(f"/tasks/{key}")["status"] == "review"
+
+
+def test_follow_up__is_stopped_on_the_tasks_page_before_the_merge(studio, begin):
+    key, session = begin(write("one\n", "one.txt"), {"text": "All done."})
+    studio.wait_status(key, "review")
+    with chromium() as browser:
+        page = Person(browser, studio.url, studio.manage("loginlink").split()[-1]).task(key).page
+        merge, now = page.get_by_role("button", name="Approve and merge"), page.locator("#now")
+        expect(merge).to_be_visible(timeout=LONG)
+        studio.post(f"/sessions/{session}/inbox", {"text": own(write("half", "half.txt"), bash("sleep 200"))})
+        expect(now).to_contain_text("An agent is at work in the checkout", timeout=LONG)
+        expect(merge).to_have_count(0)
+        wait_for(studio, lambda: kinds(studio, session).count("tool.started") > 1)
+        now.get_by_role("button", name="Stop the agent").click()
+        expect(merge).to_be_visible(timeout=LONG)
+        merge.click()
+        studio.wait_status(key, "done")
+    assert turns_of(studio, session)[-1]["outcome"] == "aborted"
 
 
 def test_interrupt__with_a_message_goes_on_with_it_in_the_same_run(studio, begin):

@@ -284,6 +284,24 @@ def test_what_is_not_possible_now_is_said_and_the_page_is_fresh(as_owner, projec
         assert "The plan is ready for you" in body(response)
 
 
+def test_a_merge_under_an_agent_is_refused_where_the_agent_can_be_stopped(as_owner, project):
+    task = factories.make_task(project, status=Status.REVIEW, run_state=RunState.WAITING)
+    task.workspace = factories.make_workspace(project, label=task.key)
+    task.save()
+    turn = factories.make_turn(factories.make_session(task.workspace))
+    response = act(as_owner, task, "complete", how="merge", headers=FRAGMENT)
+    page = body(response)
+    assert response.status_code == 409
+    assert "An agent is still at work in the checkout" in page
+    assert ("/act/stop/" in page, "/act/complete/" in page) == (True, False)
+    assert f"/sessions/{turn.session_id}/" in page
+    page = body(act(as_owner, task, "stop", headers=FRAGMENT))
+    assert "The agent in the checkout is being stopped." in page
+    assert ("/act/stop/" in page, "/act/complete/" in page) == (False, False)
+    factories.settle_turn(turn)
+    assert "/act/complete/" in body(as_owner.get(url(task)))
+
+
 def test_an_unknown_action_is_not_found(as_owner, project):
     task = factories.make_task(project)
     assert act(as_owner, task, "explode").status_code == 404

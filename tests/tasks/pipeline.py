@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agents.models import AgentServer
-from sessions_app.models import TurnOutcome
+from django.db import transaction
+
+from agents.models import AgentRole, AgentServer
+from sessions_app.models import AgentSession, Delivery, Turn, TurnOutcome, TurnState
+from sessions_app.services import inbox
+from sessions_app.services.follow_up import open_next
 from tasks.choices import ACTIVE_RUN_STATES, Phase
 from tasks.models import PhaseRun, Task
 from tasks.services import results
@@ -115,6 +119,16 @@ class Pipeline:
         self.settle()
         self.review()
         return self.fresh()
+
+    def follow_up(self, text: str = "Also rename it.") -> Turn:
+        """A message to the implementer, whose phase is over, opens a turn; it is at work."""
+        session = AgentSession.objects.get(workspace=self.task.workspace, role=AgentRole.IMPLEMENTER)
+        inbox.post(session=session, text=text, delivery=Delivery.QUEUE)
+        with transaction.atomic():
+            turn = open_next(session.pk)
+        assert turn is not None
+        Turn.objects.filter(pk=turn.pk).update(state=TurnState.RUNNING)
+        return turn
 
     def history(self) -> list[tuple[str, str, str]]:
         """(action, from, to) of each history row."""

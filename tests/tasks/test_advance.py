@@ -4,6 +4,7 @@ import pytest
 
 from tasks.choices import ERRORS, FindingState, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.services import results
+from tests.factories import settle_turn
 from tests.repositories import git
 from tests.tasks.pipeline import ERROR, WARNING, Pipeline
 
@@ -253,3 +254,16 @@ def test_auto_complete__asks_for_the_merge_itself(db):
     pipeline.to_review()
     assert pipeline.shown[:2] == (Status.REVIEW, RunState.RUNNING)
     assert pipeline.task.workspace.merges.get().how == "merge"
+
+
+def test_auto_complete__that_is_refused_leaves_the_approval_and_says_why(db):
+    pipeline = Pipeline(auto_complete=True)
+    pipeline.to(Phase.REVIEW)
+    turn = pipeline.follow_up()
+    results.submit_verdict(str(pipeline.run().pk), "approved", "")
+    pipeline.settle()
+    assert pipeline.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert pipeline.task.reason.startswith("Approved, but not completed by itself. An agent is still at work")
+    assert not pipeline.task.workspace.merges.exists()
+    settle_turn(turn)
+    assert pipeline.act("complete").run_state == RunState.RUNNING

@@ -208,6 +208,15 @@ def test_delete__not_while_an_agent_is_at_work(project, state):
     assert refusal.value.allowed == ["stop"]
 
 
+def test_delete__not_while_an_agent_answers_a_message(pipeline):
+    pipeline.to_review()
+    pipeline.follow_up()
+    with pytest.raises(Conflict) as refusal:
+        delete_task(actor=None, task=pipeline.task)
+    assert refusal.value.allowed == ["stop"]
+    assert Task.objects.exists()
+
+
 def test_delete__not_while_merging(project):
     with pytest.raises(Conflict):
         delete_task(actor=None, task=make_task(project, status=Status.REVIEW, run_state=RunState.RUNNING))

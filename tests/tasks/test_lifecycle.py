@@ -14,6 +14,7 @@ from tasks.choices import Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import PhaseRun
 from tasks.services import results
 from tasks.services.advance import advance_turn
+from tasks.services.card_refresh import refresh_card
 from tasks.services.lifecycle import FEEDBACK_LIMIT, HANDLERS, act, allowed_actions
 from tasks.services.schedule import schedule
 from tests.factories import make_member, make_plan, make_project, make_task, make_user, settle_turn
@@ -348,3 +349,53 @@ def test_complete__while_merging_nothing_else_is_possible(pipeline):
         with pytest.raises(Conflict) as refusal:
             pipeline.act(action, feedback="x", reason="x")
         assert refusal.value.allowed == []
+
+
+@pytest.mark.parametrize("how", ["merge", "pull_request", "none"])
+def test_complete__waits_for_the_agent_that_answers_a_message(pipeline, how):
+    pipeline.to_review()
+    turn = pipeline.follow_up()
+    pipeline.write("half.py", "def half(")
+    with pytest.raises(Conflict) as refusal:
+        pipeline.act("complete", how=how)
+    assert (refusal.value.code, refusal.value.allowed) == ("agent_at_work", ["stop", "request_changes", "cancel"])
+    assert "stop it, or wait until it has ended" in refusal.value.message
+    assert pipeline.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "")
+    assert allowed_actions(pipeline.act("stop")) == ["request_changes", "cancel"]
+    turn.refresh_from_db()
+    assert turn.abort_reason == "stopped"
+    assert pipeline.history()[-1] == ("stop", "review", "review")
+    with pytest.raises(Conflict):
+        pipeline.act("complete", how=how)
+    settle_turn(turn, TurnOutcome.ABORTED)
+    advance_turn(turn.pk)
+    assert allowed_actions(pipeline.fresh()) == ["complete", "request_changes", "cancel"]
+
+
+def test_cancel_and_reopen__stop_the_agent_that_answers_a_message(pipeline):
+    pipeline.to_review()
+    turn = pipeline.follow_up()
+    assert allowed_actions(pipeline.act("cancel")) == ["reopen"]
+    turn.refresh_from_db()
+    assert turn.abort_reason == "stopped"
+    settle_turn(turn, TurnOutcome.ABORTED)
+    turn = pipeline.follow_up("Say what you changed.")
+    assert allowed_actions(pipeline.fresh()) == ["stop", "reopen"]
+    pipeline.act("reopen")
+    turn.refresh_from_db()
+    assert turn.abort_reason == "stopped"
+
+
+def test_follow_up__is_told_to_the_page_when_it_begins_and_ends(
+    pipeline, requested_jobs, django_capture_on_commit_callbacks
+):
+    pipeline.to_review()
+    with django_capture_on_commit_callbacks(execute=True):
+        turn = pipeline.follow_up()
+    assert (Names.REFRESH_CARD, (str(turn.pk),)) in requested_jobs
+    news = FeedEvent.objects.filter(topic=f"task:{pipeline.task.pk}", kind="task.updated")
+    for number, change in enumerate([refresh_card, lambda _: pipeline.act("stop"), advance_turn], start=1):
+        if change is advance_turn:
+            settle_turn(turn, TurnOutcome.ABORTED)
+        change(turn.pk)
+        assert [event.payload["changed"] for event in news.all()] == [["actions"]] * number

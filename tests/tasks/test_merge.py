@@ -12,6 +12,7 @@ from tasks.models import PhaseRun, Task
 from tasks.services import prepare
 from tasks.services.advance import advance_merge
 from tasks.services.lifecycle import act
+from tests.factories import settle_turn
 from tests.repositories import git
 from workspaces.models import MergeAttempt, MergeState
 from workspaces.services import remove_project, remove_workspace, run_merge
@@ -191,5 +192,9 @@ def test_removing_a_project__not_under_an_agent_or_a_merge(merging, owner):
     with pytest.raises(Conflict):
         remove_project(actor=owner, project=merging.task.project)
     merging.act("cancel")
+    turn = merging.follow_up()
+    with pytest.raises(Conflict):
+        remove_project(actor=owner, project=merging.task.project)
+    settle_turn(turn)
     remove_project(actor=owner, project=merging.task.project)
     assert not Task.objects.exists()

@@ -60,6 +60,12 @@ MERGES = {
     ),
     "done, running, being reverted": (Status.DONE, RunState.RUNNING, {"completed_commit": "abc"}),
 }
+# The same while a message that somebody sent has an agent at work in the checkout.
+AT_WORK = {
+    "review, waiting, an agent at work": (Status.REVIEW, RunState.WAITING),
+    "review, running, an agent at work": (Status.REVIEW, RunState.RUNNING),
+    "done, idle, an agent at work": (Status.DONE, RunState.IDLE),
+}
 STUDIO = [
     "start", "plan_ready", "plan_accepted", "approve_plan", "reject_plan", "implemented", "replan", "ai_approve",
     "ai_request_changes", "ai_give_up", "skip_ai_review", "request_changes", "resolve", "abort", "complete", "cancel",
@@ -77,7 +83,8 @@ Each row is a column with what its card shows; each cell is the column to which 
 HTTP 409 with the actions of the row that have no dash. `complete` was asked for with `none`; with a merge the task stays in
 review until the merge has settled, and nothing else is possible meanwhile (the row "review, running"). A conflict is resolved
 by an agent (`resolve`), by a person (`complete` again), or given up (`abort`). What was merged can be taken back (`revert`):
-the task stays done, with a mark.
+the task stays done, with a mark. While an agent is at work in the checkout without a run, because a message opened a turn, it
+can be stopped, and what takes the checkout as it lies there (`complete`, `abort`) waits.
 """
 MIDDLE = """
 ## What the state machine allows
@@ -114,7 +121,16 @@ def in_situation(project: Project, workspace: Workspace, status: str, run_state:
     return task
 
 
+def answering(project: Project, workspace: Workspace, status: str, run_state: str) -> Task:
+    task = in_situation(project, workspace, status, run_state)
+    task.workspace = make_workspace(project)
+    task.save()
+    make_turn(make_session(task.workspace))
+    return task
+
+
 def outcome(task: Task, action: str) -> str:
+    offered = possible_for(task)
     try:
         done = act(
             actor=None,
@@ -127,8 +143,8 @@ def outcome(task: Task, action: str) -> str:
     except Conflict as refusal:
         allowed, target = refusal.allowed, "-"
     else:
-        allowed, target = possible_for(task), done.status
-    assert allowed == possible_for(task)
+        allowed, target = offered, done.status
+    assert allowed == offered
     assert (action in allowed) == (target != "-")
     return target
 
@@ -146,6 +162,8 @@ def test_transitions__every_situation_and_action_is_as_written_down(ground):
         people.append((f"{status}, {run_state}", cells))
     for label, (status, run_state, fields) in MERGES.items():
         people.append((label, [outcome(in_situation(*ground, status, run_state, **fields), one) for one in ROLES]))
+    for label, situation in AT_WORK.items():
+        people.append((label, [outcome(answering(*ground, *situation), action) for action in ROLES]))
     machine = []
     for status in Status:
         task = make_task(ground[0], status=status)
