@@ -41,7 +41,8 @@ def sweep() -> int:
         rung += 1
     for run_id in under_way.filter(turn__isnull=True).values_list("pk", flat=True):
         fail_run(run_id, "session_lost")
-    merging = Task.objects.filter(status=Status.REVIEW, run_state=RunState.RUNNING).values_list(
+    # A merge is waited for in review, its reverse in done.
+    merging = Task.objects.filter(status__in=[Status.REVIEW, Status.DONE], run_state=RunState.RUNNING).values_list(
         "workspace_id", flat=True
     )
     settled = MergeAttempt.objects.filter(workspace_id__in=list(merging)).exclude(

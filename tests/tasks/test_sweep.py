@@ -110,6 +110,23 @@ def test_sweep__a_merge_after_which_more_was_asked_for(pipeline, rung):
     assert rung() == []
 
 
+def test_sweep__a_settled_revert_that_was_not_advanced(pipeline, rung):
+    pipeline.to_review()
+    pipeline.act("complete", how="merge")
+    merge = MergeAttempt.objects.get()
+    run_merge(merge.pk)
+    advance_merge(merge.pk)
+    pipeline.act("revert")
+    revert = MergeAttempt.objects.exclude(pk=merge.pk).get()
+    due = (Names.ADVANCE_MERGE, (str(revert.pk),))
+    assert due not in rung()
+    run_merge(revert.pk)
+    assert due in rung()
+    advance_merge(revert.pk)
+    assert pipeline.fresh().reverted_commit
+    assert rung() == []
+
+
 def test_jobs__twice_is_once(pipeline):
     pipeline.act("start")
     jobs.schedule()
