@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
+import uuid
 
-from sessions_app.models import TurnState
+from django.db.models import Exists, OuterRef, Q
+
+from sessions_app.models import Ask, AskState, TurnState
 from studio.kernel.claim import release_dead
 from studio.kernel.clock import now
 from studio.queue import Names, enqueue
-from tasks.choices import RunPhaseState, RunState, Status
+from tasks.choices import Needs, RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services import pull_requests
 from tasks.services.merge_news import untold_merges
@@ -51,6 +53,9 @@ def sweep() -> int:
     for attempt_id in {*settled.values_list("pk", flat=True), *untold_merges()}:
         enqueue(Names.ADVANCE_MERGE, attempt_id)
         rung += 1
+    for turn_id in _unheard_asks():
+        enqueue(Names.REFRESH_CARD, turn_id)
+        rung += 1
     for pull_request_id in pull_requests.unnoticed():
         enqueue(Names.ADVANCE_PULL_REQUEST, pull_request_id)
         rung += 1
@@ -60,3 +65,13 @@ def sweep() -> int:
             release_workspace(task.workspace)  # it was finished before checkouts had a time to stay
     let_go_unattached()
     return rung
+
+
+def _unheard_asks() -> list[uuid.UUID]:
+    """The turns of running runs whose agent waits for an answer while the card does not say so, or no longer waits while
+    it does."""
+    asks = Exists(Ask.objects.filter(turn=OuterRef("turn"), state=AskState.PENDING))
+    says = Q(task__needs=Needs.ANSWER)
+    running = PhaseRun.objects.filter(state=RunPhaseState.RUNNING, stop_requested_at__isnull=True)
+    unheard = running.exclude(turn__state=TurnState.SETTLED).filter((asks & ~says) | (~asks & says))
+    return [turn_id for turn_id in unheard.values_list("turn_id", flat=True) if turn_id is not None]

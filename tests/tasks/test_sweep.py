@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from sessions_app.models import Turn
+from sessions_app.models import Ask, AskState, Turn
 from studio.queue import Names
 from tasks import jobs
 from tasks.choices import Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
 from tasks.services.advance import advance_merge
+from tasks.services.card_refresh import refresh_card
 from tasks.services.schedule import schedule
 from tasks.services.sweep import sweep
-from tests.factories import settle_turn
+from tests.factories import make_ask, settle_turn
 from workspaces.models import MergeAttempt, MergeState
 from workspaces.services import run_merge
 
@@ -125,6 +126,19 @@ def test_sweep__a_settled_revert_that_was_not_advanced(pipeline, rung):
     advance_merge(revert.pk)
     assert pipeline.fresh().reverted_commit
     assert rung() == []
+
+
+def test_sweep__a_card_that_did_not_hear_of_an_ask(pipeline, rung):
+    turn = pipeline.to(Phase.IMPLEMENTATION).turn
+    due = [(Names.REFRESH_CARD, (str(turn.pk),))]
+    ask = make_ask(turn.session, turn)
+    assert rung() == due
+    refresh_card(turn.pk)
+    assert (pipeline.shown[2], rung()) == (Needs.ANSWER, [])
+    Ask.objects.filter(pk=ask.pk).update(state=AskState.WITHDRAWN)
+    assert rung() == due
+    refresh_card(turn.pk)
+    assert (pipeline.shown[1], rung()) == (RunState.RUNNING, [])
 
 
 def test_jobs__twice_is_once(pipeline):
