@@ -105,7 +105,7 @@ def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
 def stop_turns(task: Task) -> int:
     """Ask for the end of every turn in the checkout of a locked task, those included that messages opened; how many."""
     turns = selectors.unsettled_turns(task).values_list("pk", flat=True)
-    return sum(request_abort(turn_id=turn_id, reason="stopped") for turn_id in turns)
+    return sum(request_abort(turn_id=turn_id, reason=STOPPED_BY_PERSON) for turn_id in turns)
 
 
 def stop_run(task: Task, run: PhaseRun) -> None:

@@ -14,7 +14,7 @@ from studio.kernel.faultpoints import reach
 from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import OCCUPYING_RUN_STATES, RunPhaseState, RunState
-from tasks.models import PhaseRun
+from tasks.models import PhaseRun, Task
 from tasks.services.moves import Card, lock, show
 from workspaces.models import Workspace
 
@@ -28,7 +28,8 @@ def schedule() -> int:
     """
     began = 0
     with transaction.atomic():
-        queued = list(selectors.queued_runs())
+        held = _hold_tasks()
+        queued = [run for run in selectors.queued_runs() if run.task_id in held]
         if not queued:
             return 0
         servers = _servers()
@@ -64,6 +65,13 @@ def _warm(servers: list[AgentServer], load: Counter[uuid.UUID], waiting: list[Ph
         likely = min(servers, key=lambda one: load[one.pk] / one.max_parallel_runs)
         ids = [run.task.workspace_id for run in waiting if run.task.workspace_id]
         warm_ahead(likely, Workspace.objects.filter(pk__in=ids[:AHEAD]))
+
+
+def _hold_tasks() -> set[uuid.UUID]:
+    """The tasks of all queued runs, locked before anything is published: whoever changes a task takes its lock first and
+    the feed's second, so a scheduler that took another task's lock after the feed's would wait for them in a circle."""
+    waiting = Task.objects.filter(runs__state=RunPhaseState.QUEUED).order_by("pk")
+    return set(waiting.select_for_update(of=("self",)).values_list("pk", flat=True))
 
 
 def _servers() -> list[AgentServer]:

@@ -19,6 +19,7 @@ FILES = {
         f"tests/sessions_app/test_{name}.py"
         for name in ("usage", "budgets", "budget_concurrency", "watchdogs", "stopping")
     ],
+    "board": ["tests/tasks/test_concurrency.py", "tests/tasks/test_schedule.py"],
     "commands": ["tests/workspaces/commands/test_at_once.py", "tests/sessions_app/test_commands.py"],
 }
 

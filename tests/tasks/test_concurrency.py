@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
-from django.db import connections
+from django.db import connection, connections, transaction
 
 from sessions_app.models import AgentSession, Turn
+from sessions_app.services import clock
+from studio import outbox
 from studio.kernel.errors import Conflict
 from studio.models import FeedEvent
 from tasks.choices import Phase, RunPhaseState, Status
@@ -18,6 +20,7 @@ from tasks.services import results
 from tasks.services.advance import advance_turn
 from tasks.services.board import create_task
 from tasks.services.lifecycle import act
+from tasks.services.moves import lock
 from tasks.services.prepare import prepare_run
 from tasks.services.schedule import schedule
 from tasks.verdicts import FoundFinding
@@ -119,3 +122,55 @@ def test_findings__numbers_are_used_once():
     run = pipeline.to(Phase.REVIEW)
     at_once(5, lambda n: results.report_finding(str(run.pk), FoundFinding("info", f"t{n}", "", "", None)))
     assert sorted(Finding.objects.values_list("number", flat=True)) == [1, 2, 3, 4, 5]
+
+
+def first_and_second(hold: Callable[[], object], change: Callable[[], object], other: Callable[[], object]) -> None:
+    """One transaction takes what `hold` locks and, when `other` waits for it, makes its `change`. Both come to an end."""
+    held, ended = Event(), Event()
+
+    def first() -> None:
+        with transaction.atomic():
+            hold()
+            held.set()
+            until_somebody_waits(ended)
+            change()
+
+    def second() -> None:
+        assert held.wait(20)
+        try:
+            other()
+        finally:
+            ended.set()
+
+    at_once(2, lambda number: [first, second][number]())
+
+
+def until_somebody_waits(ended: Event) -> None:
+    """SQLite has one writer: there the other one waits already, for its turn."""
+    waiting = connection.vendor != "postgresql"
+    while not (waiting or ended.is_set()):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+            [waiting] = cursor.fetchone()
+
+
+def test_schedule__and_a_person_who_cancels_a_queued_task_do_not_block_each_other():
+    make_server(max_parallel_runs=8)
+    project = make_project(max_parallel_runs=64)
+    begun, cancelled = (act(actor=None, task_ref=make_task(project), action="start") for _ in range(2))
+    first_and_second(
+        lambda: lock(cancelled.pk), lambda: act(actor=None, task_ref=cancelled.pk, action="cancel"), schedule
+    )
+    assert begun.runs.get().state == RunPhaseState.PREPARING
+    assert cancelled.runs.get().state == RunPhaseState.STOPPED
+
+
+def test_stop__and_an_ask_that_opens_do_not_block_each_other():
+    pipeline = Pipeline()
+    run = pipeline.to(Phase.IMPLEMENTATION)
+    first_and_second(
+        lambda: clock.hold(run.turn_id),
+        lambda: outbox.publish(run.task.project_id, f"task:{run.task_id}", "ask.opened", {}),
+        lambda: act(actor=None, task_ref=run.task_id, action="stop"),
+    )
+    assert Turn.objects.get(pk=run.turn_id).abort_reason == "stopped"
