@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from studio.kernel.errors import Forbidden, NotFound
 from studio.kernel.permissions import Role, at_least
-from workspaces.models import Project, ProjectMembership, Workspace
+from workspaces.models import MergeState, Project, ProjectMembership, Workspace
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -99,3 +99,8 @@ def workspace_visible_to(user: Person, workspace_id: uuid.UUID | str) -> Workspa
     if found is None:
         raise NotFound("There is no such workspace.")
     return found
+
+
+def merge_on_its_way(workspace: Workspace) -> bool:
+    """Whether a merge of the workspace, its reverse, or its restoration has not settled yet."""
+    return workspace.merges.filter(state__in=[MergeState.QUEUED, MergeState.COMPUTED]).exists()

@@ -4,7 +4,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from sessions_app.models import Turn, TurnOutcome
+from agents.models import AgentRole
+from sessions_app.models import AgentSession, Delivery, Turn, TurnOutcome
+from sessions_app.services import inbox
+from sessions_app.services.follow_up import open_next
 from studio.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from studio.kernel.permissions import Role
 from studio.models import FeedEvent
@@ -19,6 +22,7 @@ from tasks.services.lifecycle import FEEDBACK_LIMIT, HANDLERS, act, allowed_acti
 from tasks.services.schedule import schedule
 from tests.factories import make_member, make_plan, make_project, make_task, make_user, settle_turn
 from tests.tasks.pipeline import ERROR
+from workspaces.services import run_merge
 
 pytestmark = pytest.mark.django_db
 
@@ -399,3 +403,13 @@ def test_follow_up__is_told_to_the_page_when_it_begins_and_ends(
             settle_turn(turn, TurnOutcome.ABORTED)
         change(turn.pk)
         assert [event.payload["changed"] for event in news.all()] == [["actions"]] * number
+
+
+def test_follow_up__waits_for_a_merge_that_is_on_its_way(pipeline):
+    pipeline.to_review()
+    pipeline.act("complete", how="merge")
+    session = AgentSession.objects.get(role=AgentRole.IMPLEMENTER)
+    inbox.post(session=session, text="Also rename it.", delivery=Delivery.QUEUE)
+    assert open_next(session.pk) is None
+    run_merge(pipeline.task.workspace.merges.get().pk)
+    assert open_next(session.pk) is not None
