@@ -11,7 +11,7 @@ from knox.models import AuthToken
 
 from agents.backend import LogEntry
 from sessions_app import log
-from sessions_app.models import Budget, InboxItem, PermissionRule
+from sessions_app.models import Budget, InboxItem, PermissionRule, Turn, TurnState
 from studio.kernel.clock import now
 from tasks.choices import Phase, Status
 from tasks.models import ImportedIssue, Task
@@ -187,3 +187,5 @@ class World:
             git(self.project.path, "bundle", "create", "-q", self.kept.bundle, self.kept.branch)
         if self.operation.endswith("/remove"):
             Workspace.objects.update(finished_at=now())
+        if self.operation == "DELETE /api/v1/projects/{ref}":
+            Turn.objects.update(state=TurnState.SETTLED)
