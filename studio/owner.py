@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.core.management.base import CommandError
+from django.db import DatabaseError, IntegrityError, transaction
 from django.urls import reverse
 
 from studio.kernel.errors import NotFound
@@ -19,6 +21,23 @@ def find_owner() -> User:
     if owner is None:
         raise NotFound("There is no owner account yet: run `manage.py createowner`.", code="no_owner")
     return owner
+
+
+def account_for_command(name: str | None = None) -> User:
+    """The active account `name`, by default the owner. Raises CommandError, also where no studio is set up."""
+    try:
+        if name is None:
+            return find_owner()
+        user = get_user_model().objects.filter(username=name, is_active=True).first()
+    except NotFound as error:
+        raise CommandError(error.message) from error
+    except DatabaseError as error:
+        raise CommandError(
+            f"No studio is set up in {settings.DATA}: start it with make run, or name its folder with --data."
+        ) from error
+    if user is None:
+        raise CommandError(f"There is no active account called {name!r}.")
+    return user
 
 
 def ensure_owner(name: str = NAME) -> tuple[User, bool]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -11,6 +13,7 @@ from django.core.management import CommandError, call_command
 from knox.models import get_token_model
 
 from agents.models import AgentProfile, AgentServer
+from studio.env import BASE_DIR
 from studio.kernel.errors import NotFound
 from studio.login_links import find_link
 from studio.owner import ensure_owner, find_owner
@@ -75,6 +78,15 @@ def test_loginlink__is_for_the_owner_or_the_account_that_is_named():
     assert link_user(output("loginlink", "ada")) == "ada"
     with pytest.raises(CommandError, match="no active account called 'bob'"):
         output("loginlink", "bob")
+
+
+@pytest.mark.parametrize("command", [["loginlink"], ["token", "ci"]])
+def test_account__where_no_studio_is_set_up(command, tmp_path):
+    argv = [sys.executable, str(BASE_DIR / "manage.py"), *command, "--data", str(tmp_path)]
+    done = subprocess.run(argv, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert f"No studio is set up in {tmp_path}: start it with make run" in done.stderr
 
 
 def test_createowner__makes_an_owner_with_a_link():

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from studio.kernel.errors import StudioError
 from studio.launcher.options import add_data_argument
-from studio.owner import find_owner, login_path
+from studio.owner import account_for_command, login_path
 
 
 class Command(BaseCommand):
@@ -23,17 +21,5 @@ class Command(BaseCommand):
         parser.add_argument("--path", action="store_true", help="print only the path, without the address")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path = login_path(_account(options["username"]))
+        path = login_path(account_for_command(options["username"]))
         self.stdout.write(path if options["path"] else f"{settings.STUDIO_URL}{path}")
-
-
-def _account(name: str | None) -> Any:
-    if name is None:
-        try:
-            return find_owner()
-        except StudioError as error:
-            raise CommandError(error.message) from error
-    user = get_user_model().objects.filter(username=name, is_active=True).first()
-    if user is None:
-        raise CommandError(f"There is no active account called {name!r}.")
-    return user

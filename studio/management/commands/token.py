@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError
 from knox.models import get_token_model
 
-from studio.kernel.errors import StudioError
 from studio.launcher.options import add_data_argument
-from studio.owner import find_owner
+from studio.owner import account_for_command
 
 NAME_LENGTH = 9  # what knox keeps readable of a token has room for this and a dash
 
@@ -31,13 +28,6 @@ class Command(BaseCommand):
         begin = re.sub(r"[^a-z0-9]+", "-", options["name"].lower()).strip("-")[:NAME_LENGTH]
         if not begin:
             raise CommandError("The name needs a letter or a digit.")
-        try:
-            owner = find_owner()
-        except StudioError as error:
-            raise CommandError(error.message) from error
-        except OperationalError as error:
-            raise CommandError(
-                f"No studio is set up in {settings.DATA}: start it with make run, or name its folder with --data."
-            ) from error
+        owner = account_for_command()
         _, token = get_token_model().objects.create(user=owner, prefix=f"{begin}-")  # type: ignore[no-untyped-call]  # knox has no types
         self.stdout.write(token)
