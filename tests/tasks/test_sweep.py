@@ -30,6 +30,15 @@ def rung(requested_jobs, django_capture_on_commit_callbacks):
     return ring
 
 
+def settled_merge(pipeline):
+    """A task in review whose merge was made, and which has not heard of it."""
+    pipeline.to_review()
+    pipeline.act("complete", how="merge")
+    attempt = MergeAttempt.objects.get()
+    run_merge(attempt.pk)
+    return attempt
+
+
 def test_sweep__nothing_due(pipeline, rung):
     assert rung() == []
     pipeline.to(Phase.PLANNING)
@@ -85,10 +94,7 @@ def test_sweep__a_settled_merge_that_was_not_advanced(pipeline, rung):
 
 
 def test_sweep__a_merge_that_the_card_hides(pipeline, rung):
-    pipeline.to_review()
-    pipeline.act("complete", how="merge")
-    attempt = MergeAttempt.objects.get()
-    run_merge(attempt.pk)
+    attempt = settled_merge(pipeline)
     # As an earlier version left it: news of an open pull request came first.
     Task.objects.update(run_state=RunState.WAITING, needs=Needs.PULL_REQUEST)
     assert rung() == [(Names.ADVANCE_MERGE, (str(attempt.pk),))]
@@ -98,10 +104,7 @@ def test_sweep__a_merge_that_the_card_hides(pipeline, rung):
 
 
 def test_sweep__a_merge_after_which_more_was_asked_for(pipeline, rung):
-    pipeline.to_review()
-    pipeline.act("complete", how="merge")
-    attempt = MergeAttempt.objects.get()
-    run_merge(attempt.pk)
+    attempt = settled_merge(pipeline)
     Task.objects.update(run_state=RunState.WAITING, needs=Needs.PULL_REQUEST)
     pipeline.act("request_changes", feedback="More.")
     pipeline.implement(text="print('more')\n")
@@ -112,10 +115,7 @@ def test_sweep__a_merge_after_which_more_was_asked_for(pipeline, rung):
 
 
 def test_sweep__a_settled_revert_that_was_not_advanced(pipeline, rung):
-    pipeline.to_review()
-    pipeline.act("complete", how="merge")
-    merge = MergeAttempt.objects.get()
-    run_merge(merge.pk)
+    merge = settled_merge(pipeline)
     advance_merge(merge.pk)
     pipeline.act("revert")
     revert = MergeAttempt.objects.exclude(pk=merge.pk).get()
