@@ -40,6 +40,15 @@ def stranger(db, django_user_model):
 
 
 @pytest.fixture(autouse=True)
+def workspace_root(monkeypatch, tmp_path):
+    """Workspaces of each test in a folder of its own: what one leaves is an unknown folder to nobody else."""
+    root = tmp_path / "workspaces"
+    root.mkdir()
+    monkeypatch.setattr(settings, "STUDIO_WORKSPACE_ROOT", root)
+    return root
+
+
+@pytest.fixture(autouse=True)
 def no_counted_requests():
     """Rate limits count from zero in each test."""
     cache.clear()

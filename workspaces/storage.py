@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workspaces.selectors import Person
 
 SHOWN = 200  # rows of each list on the page; the rest is counted
+FOLDERS_SHOWN = 100  # unknown folders that are named; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,13 @@ def storage_notes(user: Person | None) -> list[str]:
         if away := repository_trouble(project):
             notes.append(away)
     if user is None or getattr(user, "is_superuser", False):
+        unknown = unknown_folders()
         notes += [
             f"Unknown folder: {folder}. No task has it, and the studio never deletes what it did not make."
-            for folder in unknown_folders()
+            for folder in unknown[:FOLDERS_SHOWN]
         ]
+        if len(unknown) > FOLDERS_SHOWN:
+            notes.append(f"Unknown folders besides these: {len(unknown) - FOLDERS_SHOWN}.")
     return notes
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from studio.kernel.clock import later
 from tasks.choices import Needs, RunState, Status
@@ -233,10 +232,8 @@ def test_description__is_the_fixtures_and_real_answers_fit_it(place):
 
 
 @pytest.fixture
-def ready(server, db, owner, monkeypatch, tmp_path):
+def ready(server, db, owner):
     """A task in review of a project that is connected to Gitea, over http and with a token."""
-    monkeypatch.setattr(settings, "STUDIO_WORKSPACE_ROOT", tmp_path / "workspaces")
-    settings.STUDIO_WORKSPACE_ROOT.mkdir()
     pipeline = Pipeline()
     project = pipeline.task.project
     repository = server.repository(f"task-{next(numbers)}")

@@ -209,14 +209,18 @@ def test_repair__of_a_checkout_that_is_not_there_says_what_to_do(as_owner, works
     assert words in refused.json()["error"]["message"]
 
 
-def test_health__names_unknown_folders_to_superusers(as_owner, as_viewer, project, settings, tmp_path):
-    settings.STUDIO_WORKSPACE_ROOT = str(tmp_path)  # other tests leave folders in the common one
-    stranger = tmp_path / project.key / "left-over"
+def test_health__names_unknown_folders_to_superusers(as_owner, as_viewer, project, settings, workspace_root):
+    stranger = workspace_root / project.key / "left-over"
     stranger.mkdir(parents=True)
     page = body(as_owner.get("/health/"))
     assert f"Unknown folder: {stranger}" in page
     assert str(stranger) not in body(as_viewer.get("/health/"))
-    stranger.rmdir()
+    assert "besides these" not in page
+    for number in range(102):
+        (stranger.parent / f"folder-{number:03}").mkdir()
+    page = body(as_owner.get("/health/"))
+    assert page.count("Unknown folder: ") == 100
+    assert "Unknown folders besides these: 3." in page
     settings.STUDIO_DISK_LOW_MB = 10**9
     assert "are free on the disk" in body(as_viewer.get("/health/"))
 

@@ -96,8 +96,7 @@ def test_front_page__names_the_studio_and_counts_what_matters(operator, rows):
     assert "broken: Connection refused" in html
 
 
-def test_front_page__raises_the_alarm_only_where_somebody_should_look(rows, settings, tmp_path):
-    settings.STUDIO_WORKSPACE_ROOT = tmp_path  # other tests leave folders that no row has
+def test_front_page__raises_the_alarm_only_where_somebody_should_look(rows):
     alarms = lambda: {figure.label for _, figures in operations.figures() for figure in figures if figure.alarm}  # noqa: E731
     make_server()
     assert alarms() == set()

@@ -14,13 +14,6 @@ from django.db import connection
 from tests.tasks.pipeline import Pipeline
 
 
-@pytest.fixture(autouse=True)
-def workspace_root(monkeypatch, tmp_path):
-    """Workspaces of each test in a folder of its own."""
-    monkeypatch.setattr(settings, "STUDIO_WORKSPACE_ROOT", tmp_path / "workspaces")
-    settings.STUDIO_WORKSPACE_ROOT.mkdir()
-
-
 @pytest.fixture
 def pipeline(db):
     """A task in "To do" of a project with a real repository, a ready server and the default profiles."""

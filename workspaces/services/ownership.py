@@ -24,7 +24,6 @@ from workspaces.vcs.deleting import gone_beside
 
 NOTE_LIMIT = 4_096  # bytes
 NAMED = 5  # processes that a sentence names
-FOLDERS_SHOWN = 100
 
 
 class InUse(Upstream):
@@ -147,7 +146,7 @@ def unknown_folders() -> list[str]:
     ]
     known = set(Workspace.objects.exclude(state=WorkspaceState.REMOVED).values_list("path", flat=True))
     known |= {str(gone_beside(Path(checkout))) for checkout in known}
-    return [readable(folder) for folder in sorted(found) if folder not in known][:FOLDERS_SHOWN]
+    return [readable(folder) for folder in sorted(found) if folder not in known]
 
 
 def _folders(place: Path) -> list[Path]:
