@@ -90,9 +90,8 @@ class Changes:
     base: str
     head: str  # empty: the checkout as it is now
     files: list[ChangedFile]
-    nested: list[
-        str
-    ]  # repositories inside the checkout, submodules with work too: what is in them is no part of the change
+    # Repositories inside the checkout, submodules with work too: what is in them is no part of the change.
+    nested: list[str]
     patch_cut: bool = False  # the patches of the last files are missing
 
 

@@ -37,6 +37,5 @@ class Taken:
     left_out: tuple[str, ...]  # what no commit can hold: repositories inside, names that cannot be stored
     outside: tuple[str, ...]  # links that point outside the worktree: taken as links
     placed: tuple[str, ...] = ()  # files of no commit that the caller wanted left
-    overlooked: tuple[
-        str, ...
-    ] = ()  # changed files of which git was told to overlook the changes: as they were committed
+    # Changed files of which git was told to overlook the changes: as they were committed.
+    overlooked: tuple[str, ...] = ()
