@@ -1,8 +1,8 @@
 """One reader of the live feed, whatever it is connected by: its topics, its cursors, and the frames that wait for it.
 
-A topic that is subscribed to is first replayed from the rows, page by page and no faster than the reader takes it; when
-nothing is missing any more, it is handed to the hub. Between the last empty page and joining the hub nothing is awaited, so
-there is neither a gap nor a double. A burst that does not fit into the queue sends the topic back to being replayed: the
+A topic that is subscribed to from its end goes to the hub at once. Another is first replayed from the rows, page by page and no
+faster than the reader takes it, and goes to the hub after its last page. The hub takes a reader in who has all that it has handed
+out, so there is neither a gap nor a double; what came meanwhile it reads itself. A burst that does not fit into the queue sends the topic back to being replayed: the
 rows are the buffer, and what a reader may hold in memory is bounded. A reader that still makes no room within SLOW_SECONDS is
 slow: it is told so, and subscribes again when it can.
 """
@@ -155,8 +155,9 @@ class FeedReader:
             answer = {"type": "subscribed", "topic": name, "seq": min(cursor, head), "head": head}
             self.say({**answer, "beyond": True} if cursor > head else answer)
             self._cursors[name] = min(cursor, head)
-            self._behind[name] = object()
-            self._wanted.set()
+            if cursor < head or not hub().join(name, self, self._cursors[name]):
+                self._behind[name] = object()
+                self._wanted.set()
 
     def unsubscribe(self, names: list[str]) -> None:
         """Stop following `names`; those that are not followed are passed over."""
@@ -183,20 +184,23 @@ class FeedReader:
                     await asyncio.sleep(AGAIN_SECONDS)
 
     async def _catch_up(self, topic: str, mark: object) -> None:
-        """Queue what is missing of a topic, then join the hub; returns early when the subscription was ended."""
+        """Queue what is missing of a topic, then join the hub; returns early when the subscription was ended.
+
+        A page that is not full is the last one. To wait for an empty one would be to wait for a silence: where many readers
+        follow busy topics, something is new by the time it was read, and their readings are what keeps each other late.
+        """
         while await self._has_room(topic, mark):
-            cursor = self._cursors[topic]
-            frames = await read_page(topic, cursor, PAGE)
+            frames = await read_page(topic, self._cursors[topic], PAGE)
             if self._behind.get(topic) is not mark:
-                return
-            if not frames and hub().join(topic, self, cursor):
-                del self._behind[topic]
                 return
             for seq, frame in frames:
                 while not self.queue.offer(frame):
                     if not await self._has_room(topic, mark):
                         return
                 self._cursors[topic] = seq
+            if len(frames) < PAGE and hub().join(topic, self, self._cursors[topic]):
+                del self._behind[topic]
+                return
 
     async def _has_room(self, topic: str, mark: object) -> bool:
         """Wait for room; False when the subscription was ended meanwhile, or ends now because there is none."""

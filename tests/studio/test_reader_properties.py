@@ -226,6 +226,43 @@ def test_history__is_gapless_and_without_doubles_whatever_happens(small, steps, 
     asyncio.run(run())
 
 
+async def test_subscribe__from_the_end_reads_no_page(small):
+    async with World([0]) as world:
+        world.rows.rows["one"] = 7
+        world.rows.page = None  # whoever reads one fails
+        small(world.rows)
+        reader = readers.FeedReader(Identity(1))
+        await reader.subscribe(["one"], {})
+        world.rows.rows["one"] = 8
+        world.hub.mark("one")
+        assert json.loads(await reader.queue.take())["type"] == "subscribed"
+        assert json.loads(await reader.queue.take())["seq"] == 8
+        reader.close()
+
+
+async def test_replay__ends_where_something_is_new_after_every_look(small):
+    async with World([0]) as world:
+        pages = []
+
+        async def page(topic: str, after: int, limit: int) -> list[tuple[int, str]]:
+            pages.append(after)
+            world.rows.rows[topic] += 1
+            return await Rows.page(world.rows, topic, after, limit)
+
+        world.rows.page = page
+        world.rows.rows["one"] = 3
+        small(world.rows)
+        reader = readers.FeedReader(Identity(1))
+        await reader.subscribe(["one"], {"one": 0})
+        seen = [json.loads(await reader.queue.take()).get("seq") for _ in range(6)]
+        assert seen == [0, 1, 2, 3, 4, 5]
+        assert pages == [0, 3]
+        world.rows.rows["one"] += 1
+        world.hub.mark("one")
+        assert json.loads(await reader.queue.take())["seq"] == 6
+        reader.close()
+
+
 class Notes:
     """A reader that writes down what it is given."""
 
