@@ -41,8 +41,9 @@ def stranger(db, django_user_model):
 
 @pytest.fixture(autouse=True)
 def workspace_root(monkeypatch, tmp_path):
-    """Workspaces of each test in a folder of its own: what one leaves is an unknown folder to nobody else."""
-    root = tmp_path / "workspaces"
+    """Workspaces of each test in a folder of its own: what one leaves is an unknown folder to nobody else. It stands beside
+    the test's own folder, which is empty when a test begins."""
+    root = tmp_path.with_name(f"{tmp_path.name}-workspaces")
     root.mkdir()
     monkeypatch.setattr(settings, "STUDIO_WORKSPACE_ROOT", root)
     return root

@@ -252,14 +252,10 @@ def test_a_checkout_that_became_another_repository_is_not_ours(workspace, checko
 
 def test_a_checkout_without_git_is_not_taken_for_a_part_of_the_folder_above(workspace, checkout):
     """The data folder may lie inside a repository, such as the studio's own checkout."""
-    above = Path(settings.DATA)
-    git(above, "init", "-q")
-    try:
-        (checkout / ".git").unlink()
-        with pytest.raises(GitError, match="not a git repository"):
-            git_checkout.commit_all(checkout, "studio/demo-1", "m", git_checkout.Person("a", "a@b"))
-    finally:
-        shutil.rmtree(above / ".git")
+    git(settings.STUDIO_WORKSPACE_ROOT, "init", "-q")
+    (checkout / ".git").unlink()
+    with pytest.raises(GitError, match="not a git repository"):
+        git_checkout.commit_all(checkout, "studio/demo-1", "m", git_checkout.Person("a", "a@b"))
 
 
 def test_read_text__is_bounded_and_follows_no_link(workspace, checkout, tmp_path):
