@@ -26,9 +26,10 @@ import psutil
 import requests
 
 from bench.meter import Meter
-from tests.e2e.studio_process import ROOT, Studio, free_port
+from bench.readers import DRAIN_SECONDS
+from tests.e2e.studio_process import ROOT, Studio
+from tests.real.parts import free_port
 
-DRAIN_SECONDS = 20.0  # what is on its way when the last event was sent may take so long
 WARM_SECONDS = 3.0
 
 
@@ -120,7 +121,7 @@ def measure(
             state = until(lambda: (now := upstream.state())["done"] and now, "the last event", options.seconds + 60)
             used = meter.stop()
             time.sleep(min(DRAIN_SECONDS, 2.0 + options.seconds / 10))
-            readers.stdin.write("\n")
+            readers.stdin.write(f"{state['entries']}\n")
             readers.stdin.flush()
             seen = json.loads(readers.stdout.readline())
     return {"sent": state["sent"], "entries": state["entries"], "lost": state["lost"], "used": used,

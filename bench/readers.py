@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.readers ADDRESS --readers 50 --topics FILE --token TOKEN --until COUNT
 
 Prints one line "ready" when all have subscribed, and one line of JSON at the end: when every reader has `until` events, or
-when it reads a line (or the end) on its standard input.
+when it reads a line on its standard input, and every reader has the number of events in it, or has waited long for them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 SLOTS = 20_000  # of 0.5 ms
+DRAIN_SECONDS = 20.0  # what is on its way when the last event was sent may take so long
 
 
 class Reader:
@@ -92,11 +94,14 @@ async def follow(options: argparse.Namespace, topics: list[str]) -> dict[str, An
         await ready.get()
     print("ready", flush=True)
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
-    while not ended.done() and not all(one.seen >= options.until for one in readers):
+    wanted, end = options.until, math.inf
+    while any(one.seen < wanted for one in readers) and time.monotonic() < end:
         await asyncio.sleep(0.05)
         for task in tasks:
             if task.done():
                 task.result()
+        if ended.done() and end == math.inf:
+            wanted, end = int(ended.result() or 0), time.monotonic() + DRAIN_SECONDS
     for task in tasks:
         task.cancel()
     faults: Counter[str] = Counter()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.real.agentserver import wait_for
+from tests.real.parts import free_port
 
 pytestmark = pytest.mark.real
 
@@ -32,9 +33,7 @@ server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_resp
 
 @pytest.fixture
 def tools():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-c", TOOLS, str(port)])
 
     def listening():

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,18 +18,13 @@ from typing import Any
 import psutil
 import requests
 
+from tests.real.parts import free_port
 from tests.repositories import git, make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120
 STEP_SECONDS = 90
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+STOP_SECONDS = 90
 
 
 class Studio:
@@ -96,7 +90,7 @@ class Studio:
         """Ctrl-C, as a person would."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            self.process.wait(STOP_SECONDS)
         if self.process and self.process.stdout:
             self.process.stdout.close()
         self.http.close()
@@ -129,6 +123,14 @@ class Studio:
                 if all(any(word in part for part in process.cmdline()) for word in words):
                     found.append(process)
         return found
+
+    def kill(self, *words: str) -> list[psutil.Process]:
+        """kill -9 of the processes whose command line has all `words`; those that were found."""
+        victims = self.find(*words)
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child may go with its parent
+                victim.kill()
+        return victims
 
     def call(self, method: str, path: str, body: Any = None, *, status: int | None = None) -> Any:
         """The JSON answer of an API call; asserts `status` (default: any success)."""
@@ -178,6 +180,14 @@ class Studio:
         return self.wait(
             key, lambda task: task["status"] == status and task["run_state"] not in ("queued", "running"), **options
         )
+
+    def checkout(self, key: str) -> Path:
+        """Where the task's agents work."""
+        return Path(self.get(f"/workspaces/{self.get(f'/tasks/{key}')['workspace']}")["path"])
+
+    def open_gate(self, key: str, name: str = "go") -> None:
+        """Let a step end that waits for it (`scripts.gate`)."""
+        (self.checkout(key) / name).touch()
 
     def practice_log(self) -> list[dict[str, Any]]:
         """What the practice model was asked."""

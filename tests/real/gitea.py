@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.real.parts import free_port
 
 MODULE, VERSION = "code.gitea.io/gitea", "v1.26.0"
 TAGS = "sqlite sqlite_unlock_notify"
@@ -153,8 +154,7 @@ class Gitea:
 def gitea(folder: Path) -> Iterator[Gitea]:
     """A running Gitea with the people octo, ada and grace, all of it in `folder`."""
     program, root = binary()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = folder / "app.ini"
     unsafe = "I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true" if os.geteuid() == 0 else ""
     settings.write_text(SETTINGS.format(folder=folder, port=port, root=root, unsafe=unsafe))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import pytest
@@ -19,12 +21,18 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"this machine has no {what}")
 
 
+# Below the ports that systems give to connections by themselves: what is started again finds its port as it left it. Nor any
+# that the studio gives to checkouts, or that browsers refuse.
+FIRST_PORT, LAST_PORT = 11_000, 19_999
+
+
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that was free a moment ago. By real chance: each worker's `random` begins with the same seed."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def mortal(signal_name: str = "KILL") -> list[str]:

@@ -17,6 +17,7 @@ from sessions_app.services import abort, asks, dispatch, reconcile, settle, stop
 from studio.kernel.clock import now
 from tests.factories import make_profiles, make_project, make_workspace
 from tests.real.agentserver import prompt_text, wait_for
+from tests.real.parts import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db]
 
@@ -91,9 +92,7 @@ server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_resp
 
 @pytest.fixture
 def slow_tool(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     called = tmp_path / "called"
     process = subprocess.Popen([sys.executable, "-c", TOOLS, str(port), str(called)])
 
