@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.studio_process import Studio
+
+# Patience, not a measure: a whole studio, a browser and another worker's tests share the machine.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,16 @@ def bash(command: str, **step: Any) -> dict[str, Any]:
     return {"tools": [{"name": "bash", "args": {"command": command, "description": "Run a command"}}], **step}
 
 
+def gate(name: str = "go") -> dict[str, Any]:
+    """A step that lasts until the test opens it (`Studio.open_gate`); the file stays in the checkout."""
+    return bash(waiting_for(name))
+
+
+def waiting_for(name: str) -> str:
+    """A command that ends when the file is there; of itself before the agent server would cut it off."""
+    return f"for n in $(seq 500); do test -e {name} && break; sleep 0.2; done"
+
+
 def script(**phases: list[list[Any]]) -> str:
     """A description with the script; phases that are not given get the ones of a task that goes well."""
     whole = {"planning": [[PLAN]], "implementation": [[write("done\n")]], "review": [[APPROVE]], **phases}

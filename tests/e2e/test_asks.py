@@ -86,16 +86,10 @@ def waiting(studio, key, besides=()):
 
 def kill_the_studio(studio):
     """kill -9 of everything that is the studio's own; the agent server lives on."""
-    victims = [
-        *studio.find("manage.py", "bridge"),
-        *studio.find("celery", "worker"),
-        *studio.find("celery", "beat"),
-        *studio.find("daphne"),
-    ]
-    assert len(victims) >= 4
-    for victim in victims:
-        victim.kill()
-    psutil.wait_procs(victims, timeout=10)
+    parts = (("manage.py", "bridge"), ("celery", "worker"), ("celery", "beat"), ("daphne",))
+    victims = [studio.kill(*words) for words in parts]
+    assert all(victims)
+    psutil.wait_procs([one for found in victims for one in found], timeout=10)
     until_it_answers(studio)
 
 

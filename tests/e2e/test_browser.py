@@ -151,8 +151,7 @@ def test_cut_connection__the_page_catches_up(studio, project, browse):
     key = studio.task(project, "Seen after the cut", start=False)["key"]
     board = browse(f"{studio.url}/projects/{project['key']}/board/")
     in_column(board, key, "todo")
-    for process in studio.find("daphne"):
-        process.kill()
+    studio.kill("daphne")
     studio.wait(key, lambda _: True)  # daphne is back
     studio.post(f"/tasks/{key}/cancel", {"reason": "while nobody listened"})
     other = studio.task(project, "Made after the cut", start=False)["key"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.scripts import PLAN, bash, script, write
+from tests.e2e.scripts import PLAN, bash, gate, script, write
 
 pytestmark = pytest.mark.real
 
@@ -35,18 +35,19 @@ def asked(studio, key):
 
 def test_ask__a_person_lets_it_go_on_where_it_was(studio, project):
     limit(studio, project, scope="task", amount=0.25, action="ask")
-    key = work(studio, project, bash("echo one >> count.txt", **DEAR), bash("sleep 4"), write("done\n"))
+    key = work(studio, project, bash("echo one >> count.txt", **DEAR), gate(), write("done\n"))
     task = studio.wait(key, lambda task: task["run_state"] == "waiting" and task["status"] == "in_progress")
     assert task["needs"] == "answer"
     assert "This task has used $0.31 of $0.25: go on?" in task["reason"]
     (ask,) = pending(studio, project)
     assert ask["kind"] == "budget"
+    studio.open_gate(key)
     studio.post(f"/asks/{ask['id']}/answer", {"reply": "once"})
     studio.wait_status(key, "review")
     assert pending(studio, project) == []
     assert asked(studio, key).count(("implementation", 0)) == 1  # the finished step was not asked again
     diff = studio.get(f"/tasks/{key}/diff")
-    assert sorted(file["new_path"] for file in diff["files"]) == ["count.txt", "result.txt"]
+    assert sorted(file["new_path"] for file in diff["files"]) == ["count.txt", "go", "result.txt"]
     (used,) = studio.get(f"/usage?task={key}&group=task")["results"]
     assert used["task"] == key
     assert 0.3 < used["cost"] < 0.5
@@ -58,13 +59,14 @@ def test_ask__a_person_lets_it_go_on_where_it_was(studio, project):
 
 def test_stop__ends_the_turn_and_says_why_on_the_card(studio, project):
     budget = limit(studio, project, scope="run", amount=0.25, action="stop")
-    key = work(studio, project, bash("touch begun.txt", **DEAR), bash("sleep 10"), write("done\n"))
+    key = work(studio, project, bash("touch begun.txt", **DEAR), gate(), write("done\n"))
     task = studio.wait(key, lambda task: task["run_state"] == "failed")
     assert (task["status"], task["error_code"], task["needs"]) == ("in_progress", "budget_exceeded", "failure")
     assert "This run has used $0.30 of $0.25." in task["reason"]
     (run,) = [one for one in studio.get(f"/tasks/{key}/runs")["results"] if one["phase"] == "implementation"]
     assert run["error_code"] == "budget_exceeded"
     studio.call("PATCH", f"/projects/{project['id']}/budgets/{budget['id']}", {"amount": 5})
+    studio.open_gate(key)
     studio.post(f"/tasks/{key}/retry")
     studio.wait_status(key, "review")
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from studio.launcher import leftovers
 from tests.e2e.browser import LONG, Person, chromium
-from tests.e2e.scripts import bash, script, write
+from tests.e2e.scripts import gate, script, waiting_for, write
 from tests.e2e.studio_process import Studio
 
 pytestmark = pytest.mark.real
@@ -80,20 +80,13 @@ def noted(studio, session):
 
 
 def kill_worker(studio):
-    victims = studio.find("celery", "worker")
-    assert victims
-    for process in victims:
-        process.kill()
+    assert studio.kill("celery", "worker")
 
 
 def test_agents_command__reaches_it_when_it_ends_though_the_worker_was_killed(own):
     steps = [
-        {
-            "tools": [
-                {"name": "studio_run_command", "args": {"command": "sleep 3; echo built > built.txt; echo all fine"}}
-            ]
-        },
-        bash("for n in $(seq 500); do test -f told && break; sleep 0.2; done"),
+        {"tools": [{"name": "studio_run_command", "args": {"command": f"{waiting_for('go')}; echo all fine"}}]},
+        gate("told"),
         write("done\n"),
         {"text": "That is all."},
     ]
@@ -102,6 +95,7 @@ def test_agents_command__reaches_it_when_it_ends_though_the_worker_was_killed(ow
     command = until(own, workspace, "running")
     assert (command["requested_by"], command["started_by"]) == ("agent", "studio-implementer")
     kill_worker(own)
+    own.open_gate(key)
     command = until(own, workspace, "succeeded")
     assert said(own, command) == "all fine\n"
     session = next(one for one in own.get(f"/tasks/{key}/sessions")["results"] if one["role"] == "implementer")
@@ -109,7 +103,7 @@ def test_agents_command__reaches_it_when_it_ends_though_the_worker_was_killed(ow
     while "inbox.delivered" not in noted(own, session):
         assert time.monotonic() < deadline, noted(own, session)
         time.sleep(0.1)
-    (Path(own.get(f"/workspaces/{workspace}")["path"]) / "told").touch()  # the agent goes on to its next step
+    own.open_gate(key, "told")  # the agent goes on to its next step
     own.wait_status(key, "review", seconds=120)
     assert noted(own, session) == ["command.started", "command.finished", "inbox.accepted", "inbox.delivered"]
     messages = own.opencode(f"/session/{session['external_id']}/message")
@@ -126,7 +120,7 @@ def test_persons_command__is_started_watched_and_cancelled_on_the_page(own):
         page = person.task(key, tab="commands").page
         expect(page.get_by_text("No command has run here yet")).to_be_visible()
         page.keyboard.press("c")
-        page.keyboard.type('for n in $(seq 1 600); do echo "line $n <b>"; sleep 0.05; done')
+        page.keyboard.type('for n in $(seq 1 3000); do echo "line $n <b>"; sleep 0.05; done')
         page.keyboard.press("Enter")
         row = page.locator(".cmd").first
         output = row.locator(".out")
@@ -192,7 +186,7 @@ def test_stop_and_death_of_the_whole_studio(own):
     family = own.processes()
     own.process.kill()  # kill -9 of `up` and of everything that it started: the command is nobody's child
     for process in family:
-        if psutil.pid_exists(process.pid):
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     own.process.wait()
     own.process.stdout.close()

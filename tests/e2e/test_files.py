@@ -39,7 +39,7 @@ def test_files__are_read_searched_and_saved_on_the_tasks_page(studio, project):
         expect(tree.locator("a[aria-current]")).to_have_text("greet.py")
         view.locator("a[data-n='2']").click()
         view.locator("a[data-n='4']").click(modifiers=["Shift"])
-        assert page.url.endswith(f"/tasks/{key}/?tab=files#L2-L4")
+        expect(page).to_have_url(f"{studio.url}/tasks/{key}/?tab=files#L2-L4")
         expect(view.locator("tr.is-on")).to_have_count(3)
 
         page.locator(".fhead .menu summary").click()

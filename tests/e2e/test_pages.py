@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import expect
@@ -50,6 +52,7 @@ SILENT = (
 def test_connection__is_neither_there_nor_lost_until_one_can_say(studio, project, person, ending):
     page = person.open("/projects/")
     page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))  # its time passes when the test says so
     page.add_init_script(SILENT)  # a server that neither accepts nor refuses
     page.goto(f"{studio.url}/projects/{project['key']}/board/")
     light = page.locator(".live")
@@ -67,8 +70,9 @@ def test_connection__is_neither_there_nor_lost_until_one_can_say(studio, project
 
 
 def test_transcript__streams_as_text_and_becomes_what_was_written(studio, project, person):
-    key = studio.task(project, "Talk", talking())["key"]
-    task = person.task(key)
+    key = studio.task(project, "Talk", talking(), start=False)["key"]
+    task = person.task(key, tab="transcript")
+    studio.post(f"/tasks/{key}/start")  # the page is there before the first word
     expect(task.page.locator(".e-live")).to_contain_text("I looked at the repository", timeout=LONG)
     expect(task.page.locator(".e-live")).to_contain_text("**this**")
     task.expect_now("The plan is ready")
@@ -82,11 +86,11 @@ def test_transcript__streams_as_text_and_becomes_what_was_written(studio, projec
 
 
 def test_transcript__catches_up_after_the_connection_was_cut(studio, project, person):
-    key = studio.task(project, "Talk on", talking(pace=0.12))["key"]
+    key = studio.task(project, "Talk on", talking(pace=0.12), start=False)["key"]
     task = person.task(key, tab="transcript")
+    studio.post(f"/tasks/{key}/start")
     expect(task.page.locator(".e-live")).to_be_visible(timeout=LONG)
-    for process in studio.find("daphne"):
-        process.kill()
+    studio.kill("daphne")
     expect(task.page.locator("#offline")).to_be_visible()
     expect(task.page.locator(".live")).to_have_text("Live", timeout=LONG)
     task.expect_now("The plan is ready")
@@ -170,7 +174,7 @@ def test_pages__are_read_again_when_that_failed(studio, project, person):
     task.page.route(f"**/tasks/{key}/", reading)
     studio.call("PATCH", f"/tasks/{key}", {"title": "As it is"})
     expect(task.page.locator("h1")).to_contain_text("As it is")
-    assert reading.asked == 2
+    assert reading.asked >= 2
 
     board = person.open("/projects/")
     connection, reading = SlowReader(board), FailOnce()
@@ -259,7 +263,7 @@ def test_board__filter_keys_and_more_cards(studio, project, person):
     page.keyboard.type("apples")
     expect(board.column("todo")).to_have_count(1)
     expect(page.locator("#q")).to_be_focused()
-    assert "q=apples" in page.url
+    expect(page).to_have_url(re.compile("q=apples"))
     apples = board.column("todo").get_attribute("id").removeprefix("card-")
     studio.post(f"/tasks/{apples}/cancel", {"reason": "seen through the filter"})
     expect(board.column("todo")).to_have_count(0)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from tests.e2e.browser import LONG, Person, chromium
-from tests.e2e.scripts import bash, script, write
+from tests.e2e.scripts import gate, script, write
 from tests.e2e.studio_process import Studio
 
 pytestmark = pytest.mark.real
@@ -184,23 +183,13 @@ def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "at": row["at"].replace("+00:00", "Z")} for row in rows]
 
 
-def wait_for_gate(number: int) -> dict[str, Any]:
-    """A step that ends when the test has made its file."""
-    return bash(f"for n in $(seq 500); do test -e gate{number} && break; sleep 0.2; done")
-
-
-def open_gate(checkout: Path, number: int) -> None:
-    """Let the step end."""
-    (checkout / f"gate{number}").touch()
-
-
 def begin(studio: Studio) -> tuple[str, str]:
     """A task whose implementer has much to say and to do, and its session."""
     talk = [
         {"reasoning": f"What about step {n}? ", "text": f"Step {n} of many. " * 4, "delay": 0.2, "pace": 0.02}
         for n in range(STEPS)
     ]
-    steps = [{**(wait_for_gate(n) if n in GATES else write(f"{n}\n", f"f{n}.txt")), **talk[n]} for n in range(STEPS)]
+    steps = [{**(gate(f"gate{n}") if n in GATES else write(f"{n}\n", f"f{n}.txt")), **talk[n]} for n in range(STEPS)]
     project = studio.project(studio.repository("watched"))
     key = studio.task(project, "Be watched", script(implementation=[steps]))["key"]
     studio.wait_status(key, "planning_review")
@@ -218,10 +207,8 @@ def begin(studio: Studio) -> tuple[str, str]:
 
 def kill_web(studio: Studio, windows: list[Window]) -> None:
     """kill -9 of the web process; returns when another one answers."""
-    victims = studio.find("daphne")
+    victims = studio.kill("daphne")
     assert victims
-    for process in victims:
-        process.kill()
     gone = {process.pid for process in victims}
 
     def answers() -> bool:
@@ -233,18 +220,17 @@ def kill_web(studio: Studio, windows: list[Window]) -> None:
 @pytest.mark.timeout(600)
 def test_three_kills__everybody_has_the_same_history(studio):
     key, session = begin(studio)
-    folder = Path(studio.get(f"/workspaces/{studio.get(f'/tasks/{key}')['workspace']}")["path"])
     programs = [StreamReader(studio, session).start(), SocketReader(studio, session).start()]
     try:
         with chromium() as browser:
             person = Person(browser, studio.url, studio.manage("loginlink").split()[-1])
             windows = [Window(person, session) for _ in range(2)]
-            open_gate(folder, GATES[0])
-            for gate in GATES[1:]:
+            studio.open_gate(key, f"gate{GATES[0]}")
+            for at in GATES[1:]:
                 heard = [one.last for one in programs]
-                until(partial(_went_on, programs, heard), f"news before the kill at {gate}", windows)
+                until(partial(_went_on, programs, heard), f"news before the kill at {at}", windows)
                 kill_web(studio, windows)
-                open_gate(folder, gate)
+                studio.open_gate(key, f"gate{at}")
             studio.wait_status(key, "review", seconds=2 * PATIENCE)
             rows = all_rows(studio, session)
             head = rows[-1]["seq"]

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.browser import LONG, Person, chromium
-from tests.e2e.scripts import bash, script, write
+from tests.e2e.scripts import bash, gate, script, write
 from tests.e2e.studio_process import Studio
 
 pytestmark = pytest.mark.real
@@ -82,9 +82,11 @@ def turns_of(studio, session):
 
 
 def test_steer__changes_what_the_agent_does_next(studio, begin):
-    key, session = begin(bash("sleep 3"), write("two\n", "two.txt"), {"text": "All done."})
+    key, session = begin(gate(), write("two\n", "two.txt"), {"text": "All done."})
     until_step(studio, key, 0)
     sent = studio.post(f"/sessions/{session}/inbox", {"text": own(write("s\n", "steered.txt")), "delivery": "steer"})
+    wait_for(studio, lambda: "inbox.delivered" in kinds(studio, session))
+    studio.open_gate(key)
     studio.wait_status(key, "review")
     assert [one for one in asked(studio, key) if one[0] in ("implementation", "message")] == [
         ("implementation", 1, 0),
@@ -99,19 +101,20 @@ def test_steer__changes_what_the_agent_does_next(studio, begin):
 
 
 def test_queue__runs_in_order_before_the_phase_ends_and_a_removed_message_never_runs(studio, begin):
-    key, session = begin(bash("sleep 3"), {"text": "All done."})
+    key, session = begin(gate(), {"text": "All done."})
     until_step(studio, key, 0)
     items = [
         studio.post(f"/sessions/{session}/inbox", {"text": f"Message {n}. " + own(write(f"{n}\n", f"{n}.txt"))})
         for n in range(1, 5)
     ]
     studio.call("DELETE", f"/inbox/{items[1]['id']}")
+    studio.open_gate(key)
     studio.wait_status(key, "review")
     heard = [line["message"][:9] for line in studio.practice_log() if line["task"] == key and line["message"]]
     assert list(dict.fromkeys(heard)) == ["Message 1", "Message 3", "Message 4"]
     assert [turn["outcome"] for turn in turns_of(studio, session)] == ["completed"] * 4
     files = {file["new_path"] for file in studio.get(f"/tasks/{key}/diff")["files"]}
-    assert files == {"1.txt", "3.txt", "4.txt"}
+    assert files == {"go", "1.txt", "3.txt", "4.txt"}
 
 
 def test_follow_up__after_the_phase_goes_on_in_the_session_and_its_change_is_kept(studio, begin):
@@ -171,14 +174,12 @@ def test_rate_limit__shows_the_next_try_on_the_card_and_goes_on_by_itself(studio
 def test_server_that_lost_its_memory__leaves_the_decision_to_a_person(studio, begin):
     key, session = begin(write("one\n", "one.txt"), bash("sleep 300"), write("two\n", "two.txt"))
     until_step(studio, key, 1)
-    for process in studio.find("opencode", "serve"):
-        process.kill()
+    studio.kill("opencode", "serve")
     shutil.rmtree(studio.data / "opencode" / "data" / "opencode", ignore_errors=True)
     lost = studio.wait(key, lambda task: task["needs"] == "unknown")
     assert lost["run_state"] == "waiting"
     assert turns_of(studio, session)[-1]["state"] == "unknown"
-    for process in studio.find("sleep", "300"):
-        process.kill()
+    studio.kill("sleep", "300")
     studio.post(f"/sessions/{session}/turns/1/retry")
     studio.wait(key, lambda task: task["run_state"] == "running")
     wait_for(studio, lambda: [turn["state"] for turn in turns_of(studio, session)] == ["running"])

@@ -17,7 +17,7 @@ from workspaces.setup.ports import is_free
 
 pytestmark = pytest.mark.real
 
-SCRIPT = "echo installing for $WORKSPACE_KEY; for n in $(seq 200); do test -f go && break; sleep 0.1; done; rm -f go; echo installed"
+SCRIPT = "echo installing for $WORKSPACE_KEY; for n in $(seq 900); do test -f go && break; sleep 0.1; done; rm -f go; echo installed"
 FORM = {
     "Copy": ".env*",
     "Link folders": "node_modules",
@@ -112,8 +112,8 @@ def _use_server(task, workspace, studio):
     expect(page.get_by_role("link", name="result.txt")).to_be_visible()
     assert not [cookie for cookie in page.context.cookies(page.url) if "session" in cookie["name"]]
     page.close()
-    strip.get_by_role("button", name="Restart").click()
     before = studio.get(f"/workspaces/{workspace['id']}/server")["command"]
+    strip.get_by_role("button", name="Restart").click()
     deadline = time.monotonic() + 60
     while (now := studio.get(f"/workspaces/{workspace['id']}/server"))["state"] != "healthy" or now[
         "command"
