@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.db import transaction
 
-from studio import outbox
+from studio import outbox, readers
 from studio.consumers import FeedConsumer
 
 PATIENCE = 30  # seconds, far beyond what anything takes
@@ -28,7 +29,7 @@ async def connect(user: Any, **scope: Any) -> WebsocketCommunicator:
     """A connection of `user`."""
     reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
     vars(reader)["scope"] |= {"user": user, **scope}
-    connected, _ = await reader.connect()
+    connected, _ = await reader.connect(timeout=PATIENCE)
     assert connected
     return reader
 
@@ -56,7 +57,20 @@ async def seqs(reader: WebsocketCommunicator, count: int) -> list[int]:
     return [frame["seq"] for frame in await frames(reader, count)]
 
 
-async def end(*readers: WebsocketCommunicator) -> None:
+def told_slow(monkeypatch: Any) -> asyncio.Event:
+    """Set once a reader of this process has been told that it is slow."""
+    told, say = asyncio.Event(), readers.FeedReader.say
+
+    def listened(reader: readers.FeedReader, message: dict[str, Any]) -> None:
+        say(reader, message)
+        if message["type"] == "resync":
+            told.set()
+
+    monkeypatch.setattr(readers.FeedReader, "say", listened)
+    return told
+
+
+async def end(*connections: WebsocketCommunicator) -> None:
     """Close the connections."""
-    for reader in readers:
-        await reader.disconnect()
+    for reader in connections:
+        await reader.disconnect(timeout=PATIENCE)

@@ -204,7 +204,7 @@ async def test_token__that_is_none_is_turned_away(transactional_db, header):
     assert (user.is_authenticated, digest) == (False, "")
     application = TokenOr(FeedConsumer.as_asgi(), None)
     reader = WebsocketCommunicator(application, "/ws/feed/", headers=[(b"authorization", header)])
-    await reader.connect()
+    await reader.connect(timeout=PATIENCE)
     assert (await reader.receive_output(PATIENCE))["code"] == 4401
 
 
@@ -212,7 +212,7 @@ async def test_token__of_an_account_is_let_in(world):
     token = (await sync_to_async(AuthToken.objects.create)(world[0]))[1]
     header = (b"authorization", f"bearer {token}".encode())
     reader = WebsocketCommunicator(TokenOr(FeedConsumer.as_asgi(), None), "/ws/feed/", headers=[header])
-    assert (await reader.connect())[0]
+    assert (await reader.connect(timeout=PATIENCE))[0]
     await reader.send_json_to({"type": "ping"})
     assert json.loads(await reader.receive_from(PATIENCE)) == {"type": "pong"}
     await end(reader)
@@ -221,7 +221,7 @@ async def test_token__of_an_account_is_let_in(world):
 async def test_anonymous__is_turned_away(broker):
     reader = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
     vars(reader)["scope"]["user"] = AnonymousUser()
-    await reader.connect()
+    await reader.connect(timeout=PATIENCE)
     assert (await reader.receive_output(PATIENCE))["code"] == 4401
 
 

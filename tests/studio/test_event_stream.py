@@ -18,7 +18,7 @@ from studio import event_stream, hub, readers
 from studio.kernel.clock import now
 from tests.factories import make_session, make_user, make_workspace
 from tests.studio.event_streams import EventStream, request_scope, until
-from tests.studio.feed import PATIENCE, apublish
+from tests.studio.feed import PATIENCE, apublish, told_slow
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
@@ -219,8 +219,9 @@ async def test_slow_reader__of_a_server_that_waits_is_told_and_goes_on(world, be
     reads.set()
     await until(lambda: "subscribed" in "".join(pieces))
     reads.clear()
+    told_it = told_slow(monkeypatch)
     await apublish(project, *["a"] * 200)
-    await asyncio.sleep(1.5)
+    await asyncio.wait_for(told_it.wait(), PATIENCE)
     reads.set()
     await until(lambda: "resync" in "".join(pieces))
     gone.set()
