@@ -187,8 +187,8 @@ def test_stream__gives_items_until_it_ends_with_an_error():
 
 
 def test_silent_stream__breaks_off(monkeypatch):
-    monkeypatch.setattr(client_module, "STREAM_SILENCE_SECONDS", 0.2)
-    found, error = items_of(sse(event("server.connected"), 1.0))
+    monkeypatch.setattr(client_module, "STREAM_SILENCE_SECONDS", 1.0)
+    found, error = items_of(sse(event("server.connected"), 2.0))
     assert found == [Connected()]
     assert "silent" in error.message
 

@@ -430,9 +430,10 @@ def test_reading__of_nonsense_changes_nothing(proposed, forge):
 
 
 def test_reading__that_fails_leaves_the_task_and_goes_on(proposed, forge, monkeypatch):
-    monkeypatch.setattr(http, "READ_SECONDS", 0.2)
     forge.fault("/pulls/1", hang)
-    row = sync()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(http, "READ_SECONDS", 0.2)
+        row = sync()
     assert (row.state, row.error_code) == (PullRequestState.OPEN, "forge_unreachable")
     assert proposed.shown[2] == Needs.PULL_REQUEST
     assert sync().error == ""
