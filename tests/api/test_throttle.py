@@ -18,7 +18,7 @@ def two_a_minute(monkeypatch):
     monkeypatch.setattr(AccountThrottle, "rate", "2/min", raising=False)
 
 
-def test_requests_beyond_the_rate__are_429_for_that_account_only(owner, member, two_a_minute):
+def test_requests_beyond_the_rate__are_429_for_that_account_only(owner, member, two_a_minute, time_machine_at):
     client, other = token_client(owner), token_client(member)
     assert [client.get(TASKS).status_code for _ in range(2)] == [200, 200]
     response = client.get(TASKS)
@@ -62,7 +62,7 @@ def test_cache_that_is_down__limits_nobody(owner, two_a_minute, monkeypatch):
     assert throttle.counted("x", seconds=60) == 0
 
 
-def test_count__is_kept_by_name_and_window():
+def test_count__is_kept_by_name_and_window(time_machine_at):
     assert [throttle.count("a", seconds=60), throttle.count("a", seconds=60), throttle.count("b", seconds=60)] == [
         1,
         2,
@@ -87,7 +87,7 @@ def sign_in(client, password: str, **more):
     return client.post("/login/", {"username": "owner", "password": password}, **more)
 
 
-def test_sign_in__wrong_passwords_are_limited_for_their_address(client, owner):
+def test_sign_in__wrong_passwords_are_limited_for_their_address(client, owner, time_machine_at):
     assert [sign_in(client, "wrong").status_code for _ in range(10)] == [200] * 10
     response = sign_in(client, "owner-password")
     assert response.status_code == 429
