@@ -376,7 +376,7 @@ def test_command__serves_and_ends_on_sigterm(tmp_path):
         assert requests.get(f"http://127.0.0.1:{port}/v1/models", timeout=5).ok
     finally:
         process.terminate()
-        code = process.wait(10)
+        code = process.wait(60)
     assert code == 0
 
 

@@ -110,7 +110,7 @@ def test_server__is_announced_when_it_answers_and_ends_in_order(command, tmp_pat
     run_for_ever(endpoint, tmp_path.resolve() / "work")
     assert len(marked(command.data)) >= 2
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert read_endpoint(command.data) is None
     assert marked(command.data) == []
 
@@ -138,6 +138,7 @@ def test_server_that_dies__is_started_again_by_the_same_process(command, tmp_pat
     assert (status.state, status.crashes) == ("ready", 1)
     assert "SIGKILL" in status.crash
     assert "listening on" in " ".join(status.output)
+    psutil.wait_procs(orphans, timeout=10)  # ended, perhaps not yet collected
     assert not any(one.is_running() for one in orphans)  # not even the command that the server had left behind
     seen = backend_of(fresh).view_turn(session, str(tmp_path.resolve() / "work"), message_id)
     assert seen.state == "died"
@@ -164,5 +165,5 @@ def test_stop_while_it_starts__leaves_nothing(command):
     process = command()
     wait_for(lambda: marked(command.data))
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert marked(command.data) == []

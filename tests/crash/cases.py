@@ -19,8 +19,8 @@ from tests.crash.reader import Reader
 from tests.crash.scenario import make_scenario
 from tests.crash.world import Stuck, World, until
 
-REVIEW_SECONDS = 120.0
-SETTLED_SECONDS = 20.0
+REVIEW_SECONDS = 180.0
+SETTLED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

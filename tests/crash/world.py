@@ -228,7 +228,7 @@ def resume(processes: list[psutil.Process]) -> None:
             process.send_signal(signal.SIGCONT)
 
 
-def until(check: Callable[[], Any], what: str, *, seconds: float = 60.0) -> Any:
+def until(check: Callable[[], Any], what: str, *, seconds: float = 120.0) -> Any:
     """The first true answer of `check`; Stuck after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -23,6 +23,16 @@ def bash(command, **more):
     return {"tools": [{"name": "bash", "args": {"command": command, "description": "Run it"}}], **more}
 
 
+@pytest.fixture
+def gate(tmp_path):
+    """A file; the step `until(gate)` ends when it is there."""
+    return tmp_path / "gate"
+
+
+def until(gate):
+    return bash(f"while [ ! -e '{gate}' ]; do sleep 0.1; done")
+
+
 def own(*steps):
     """A message that brings its own steps."""
     return f"Do this.\n\n```practice\n{json.dumps(list(steps))}\n```\n"
@@ -104,12 +114,13 @@ def users_on_server(opencode_server, session):
     return [message["info"]["id"] for message in messages if message["info"]["role"] == "user"]
 
 
-def test_steer__changes_what_the_running_agent_does_next(begin, session, lines, opencode_server):
-    turn = begin(bash("sleep 3"), write("last.txt"), {"text": "All done."})
+def test_steer__changes_what_the_running_agent_does_next(begin, session, lines, opencode_server, gate):
+    turn = begin(until(gate), write("last.txt"), {"text": "All done."})
     running_tool(session)
     inbox.post(session=session, text=own(write("steered.txt")), delivery="steer")
     inbox.post(session=session, text="And mind the gap.", delivery="steer")
     steer.deliver(session.pk)
+    gate.touch()
     assert settled(turn).outcome == "completed"
     assert lines() == [
         ("implementation", 1, 0),
@@ -131,14 +142,15 @@ def test_steer__that_comes_after_the_last_step_is_answered_in_the_same_turn(begi
     assert Turn.objects.filter(session=session).count() == 1
 
 
-def test_steer__and_its_turn_survive_the_servers_death(begin, session, lines, opencode_server):
-    turn = begin(bash("sleep 3"), write("last.txt"), {"text": "All done."})
+def test_steer__and_its_turn_survive_the_servers_death(begin, session, lines, opencode_server, gate):
+    turn = begin(until(gate), write("last.txt"), {"text": "All done."})
     running_tool(session)
     inbox.post(session=session, text=own(write("steered.txt")), delivery="steer")
     steer.deliver(session.pk)
     opencode_server.kill()
     opencode_server.restart()
     opencode_server.row()
+    gate.touch()
     assert settled(turn).outcome == "completed"
     assert lines().count(("message", 1, 0)) == 1
     assert len(users_on_server(opencode_server, session)) == 2

@@ -66,6 +66,10 @@ def test_parts__stop_by_stage_with_their_signals(supervise, tmp_path):
     )
     supervision.start(["first", "second", "third"])
     wait_until(lambda: running(supervision) == {"first", "second", "third"}, seconds=PATIENCE, what="three parts")
+    logs = [supervision.folder.log / f"{name}.log" for name in ("first", "second", "third")]
+    wait_until(
+        lambda: all("up" in one.read_text() for one in logs), seconds=PATIENCE, what="their listening to signals"
+    )
     pids = supervision.pids()
     supervision.stop()
     assert log.read_text().splitlines() == ["third SIGTERM", "second SIGQUIT", "first SIGTERM"]
