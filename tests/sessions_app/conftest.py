@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agents.models import AgentServer
-from sessions_app.services import turns
+from sessions_app.models import Turn
+from sessions_app.services import dispatch, turns
+from sessions_app.signals import turn_settled
 from tests.fakes.agent_backend import FakeBackend
 from workspaces.models import Project, Workspace
 
@@ -48,3 +50,23 @@ def backend(monkeypatch):
     for module in ("dispatch", "reconcile", "abort", "pause", "steer", "stopping", "asks"):
         monkeypatch.setattr(f"sessions_app.services.{module}.backend_for", lambda server: fake)
     return fake
+
+
+@pytest.fixture
+def running(turn, backend):
+    dispatch.dispatch(turn.pk)
+    turn.refresh_from_db()
+    return turn
+
+
+@pytest.fixture
+def settled():
+    """The turns whose end was told upwards."""
+    heard: list[Turn] = []
+
+    def receiver(turn, **_):
+        heard.append(turn)
+
+    turn_settled.connect(receiver)
+    yield heard
+    turn_settled.disconnect(receiver)

@@ -49,7 +49,7 @@ def ended(command, state=CommandState.SUCCEEDED, output=b"", **fields):
 
 
 def kinds(session):
-    return list(SessionEvent.objects.filter(session=session).values_list("kind", flat=True))
+    return list(SessionEvent.objects.filter(session=session).order_by("seq").values_list("kind", flat=True))
 
 
 def test_end__requests_its_delivery(session, requested_jobs, django_capture_on_commit_callbacks):

@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "inbox": [
         "tests/studio/test_lease_properties.py",
-        *(f"tests/sessions_app/test_{name}.py" for name in ("concurrency", "inbox_properties", "inbox", "turns")),
+        *(
+            f"tests/sessions_app/test_{name}.py"
+            for name in ("concurrency", "inbox_properties", "inbox", "turns", "aborts")
+        ),
     ],
     "budgets": [
         f"tests/sessions_app/test_{name}.py"

@@ -9,24 +9,10 @@ import pytest
 from agents.backend import LogEntry, TurnView
 from sessions_app.models import SessionEvent, Turn, TurnOutcome
 from sessions_app.services import abort, clock, dispatch, pause, reconcile, retries, settle, sweep, turns
-from sessions_app.signals import turn_settled
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, NotFound, Upstream
 
 UNREACHABLE = Upstream("The agent server did not answer.", code="server_unreachable", transient=True)
-
-
-@pytest.fixture
-def settled():
-    """The turns whose end was told upwards."""
-    heard: list[Turn] = []
-
-    def receiver(turn, **_):
-        heard.append(turn)
-
-    turn_settled.connect(receiver)
-    yield heard
-    turn_settled.disconnect(receiver)
 
 
 def kinds(session) -> list[str]:
@@ -147,13 +133,6 @@ def test_dispatch__settled_by_the_bridge_before_the_row_says_running(turn, backe
     assert (turn.state, turn.outcome) == ("settled", "completed")
     assert backend.aborted == []
     assert len(settled) == 1
-
-
-@pytest.fixture
-def running(turn, backend):
-    dispatch.dispatch(turn.pk)
-    turn.refresh_from_db()
-    return turn
 
 
 def test_reconcile__running_stays_running(running, backend):
@@ -393,91 +372,6 @@ def test_clock__does_not_count_what_a_turn_waited(running):
     clock.go(running.pk)
     running.refresh_from_db()
     assert 39 < clock.worked(running) < 42
-
-
-def test_abort__never_sent_ends_without_a_call(turn, backend, settled):
-    assert abort.request_abort(turn_id=turn.pk, reason="stop")
-    assert not abort.request_abort(turn_id=turn.pk, reason="stop")
-    abort.abort(turn.pk)
-    assert backend.aborted == []
-    assert settled[0].outcome == "aborted"
-
-
-def test_abort__running_is_aborted_on_the_server(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="stop")
-    backend.view = TurnView(state="aborted")
-    abort.abort(running.pk)
-    abort.abort(running.pk)
-    assert backend.aborted == ["ses_1"]
-    assert (settled[0].outcome, settled[0].error_code) == ("aborted", "aborted")
-
-
-def test_abort__of_a_stalled_turn_is_tried_once_more(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="stalled")
-    backend.view = TurnView(state="aborted", last_answer="msg_cut")
-    abort.abort(running.pk)
-    running.refresh_from_db()
-    assert (running.state, running.retry_code, running.abort_requested_at) == ("admitted", "stalled", None)
-    assert settled == []
-
-
-def aborted_unasked(turn, backend, *, boot):
-    """The server aborted the turn, which nobody here had asked for."""
-    backend.boot = boot
-    backend.view = TurnView(state="aborted", error_code="aborted", last_answer="msg_cut")
-    reconcile.reconcile(turn.pk)
-    turn.refresh_from_db()
-
-
-def test_aborted_with_its_server__goes_on_on_the_new_process(running, backend, settled):
-    """A studio that is stopped in good order lets the server abort what runs."""
-    aborted_unasked(running, backend, boot="boot-2")
-    assert (running.state, running.resumes, running.answered_until) == ("admitted", 0, "msg_cut")
-    assert settled == []
-
-
-def test_aborted_while_the_server_is_being_stopped__is_looked_at_again(running, backend, settled):
-    aborted_unasked(running, backend, boot="boot-1")
-    backend.fail["health"] = UNREACHABLE
-    reconcile.reconcile(running.pk)
-    assert settled == []
-
-
-def test_aborted_at_the_server__ends_when_that_goes_on(running, backend, settled):
-    Turn.objects.filter(pk=running.pk).update(last_event_at=now() - timedelta(seconds=30))
-    aborted_unasked(running, backend, boot="boot-1")
-    assert (settled[0].outcome, settled[0].error_code) == ("aborted", "aborted")
-
-
-def test_abort__by_a_watchdog_is_a_failure(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="time_limit")
-    backend.view = TurnView(state="aborted")
-    abort.abort(running.pk)
-    assert (settled[0].outcome, settled[0].error_code) == ("failed", "time_limit")
-
-
-def test_abort__finished_first_counts_as_finished(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="step_limit")
-    backend.view = TurnView(state="completed", result_text="in time")
-    abort.abort(running.pk)
-    assert settled[0].outcome == "completed"
-
-
-def test_abort__unreachable_server_is_asked_again_then_given_up(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="stop")
-    backend.fail["abort"] = UNREACHABLE
-    abort.abort(running.pk)
-    assert settled == []
-    Turn.objects.filter(pk=running.pk).update(abort_requested_at=now() - timedelta(minutes=2))
-    abort.abort(running.pk)
-    assert settled[0].outcome == "aborted"
-
-
-def test_abort__died_while_stopping_is_stopped(running, backend, settled):
-    abort.request_abort(turn_id=running.pk, reason="stop")
-    backend.view = TurnView(state="died")
-    abort.abort(running.pk)
-    assert settled[0].outcome == "aborted"
 
 
 def test_settle__fences_off_whoever_still_works(running):
