@@ -57,7 +57,7 @@ def open_next(session_id: uuid.UUID | str, *, after: Turn | None = None) -> Turn
     """Open the next turn from what waits in the inbox; None when nothing waits or a turn is not settled.
 
     None also while a merge of the checkout is on its way, which commits what lies there: the message waits until it has
-    settled, and the sweeper rings again.
+    settled, and the sweeper rings again. Whoever asks for one holds the checkout's sessions (`lock_sessions_in`).
 
     Belongs into a transaction. Steers come first, all together; queued messages one by one, in order. `after`: the turn
     that this one continues, for the same run. Where the conversation cannot be resumed a fresh session takes the inbox

@@ -26,6 +26,15 @@ def lock_session(session_id: uuid.UUID | str) -> AgentSession | None:
     return sessions.filter(pk=session_id).first()
 
 
+def lock_sessions_in(workspace_id: uuid.UUID) -> None:
+    """Every session of a checkout, held until the end of the caller's transaction: until then no message opens a turn there.
+
+    Whoever locks a task too takes that lock before this one, and the feed's row after it.
+    """
+    sessions = AgentSession.objects.select_for_update(of=("self",)).filter(workspace_id=workspace_id).order_by("pk")
+    list(sessions.values_list("pk"))
+
+
 def open_session(
     *,
     workspace: Workspace,

@@ -25,7 +25,7 @@ from tasks.models import PhaseRun, Plan, Review, Task
 from tasks.services import completion, conflicts, pull_requests, results, reverts
 from tasks.services.follow_up import conclude_follow_up, tell_at_work
 from tasks.services.merge_news import is_untold, newest_merge
-from tasks.services.moves import QUEUED, STOPPED, Card, lock, move, show
+from tasks.services.moves import QUEUED, STOPPED, Card, hold_sessions, lock, move, show
 from tasks.services.runs import end_run, fail_locked, follow_turn, open_run, succeed_run
 from tasks.services.steps import failing_as, wait, work_on
 from tasks.verdicts import parse_verdict
@@ -95,6 +95,8 @@ def _advance(run: PhaseRun, turn: Turn, epoch: int) -> None:
     reach("advance.committed")
     with transaction.atomic():
         task = lock(run.task_id)
+        if run.phase == Phase.REVIEW:
+            hold_sessions(task)  # what is approved may be completed here
         mine = fenced(PhaseRun, run.pk, epoch).filter(state=RunPhaseState.FINISHING)
         if not mine.update(head_commit=left.head, failures=0):
             return

@@ -47,7 +47,7 @@ def request(
     wording: Wording = Wording(),
 ) -> None:
     """Complete a locked task that is in review: at once without a merge, else when the merge has settled, or when the
-    forge says that its pull request was merged.
+    forge says that its pull request was merged. Its sessions are held (`hold_sessions`), so that no message opens a turn.
 
     `target` (else the branch that the task came from) has been looked at; see `check_target`. In the files `meant` lines of a
     conflict are meant to stand. Raises Invalid for an unknown way and Conflict when there is nothing to merge, a merge is

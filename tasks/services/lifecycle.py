@@ -15,11 +15,11 @@ from studio.kernel.errors import Invalid, NotFound
 from studio.kernel.permissions import at_least
 from studio.kernel.text import clean
 from tasks import selectors
-from tasks.actions import ROLES, possible_for
+from tasks.actions import AT_REST, ROLES, possible_for
 from tasks.choices import Needs, Phase, RunState
 from tasks.models import Plan, Task
 from tasks.services import completion, conflicts, reverts
-from tasks.services.moves import QUEUED, Card, account, lock, move, not_allowed, record, tell
+from tasks.services.moves import QUEUED, Card, account, hold_sessions, lock, move, not_allowed, record, tell
 from tasks.services.runs import active_run, last_run, open_run, repeat_run, stop_run, stop_turns, supersede_run
 from workspaces.selectors import require_role, role_in
 from workspaces.services import check_target, let_go, release_workspace, withdraw_pull_request
@@ -101,6 +101,8 @@ def act(
         check_target(found.project, request.target)
     with transaction.atomic():
         task = lock(found.pk)
+        if action in AT_REST:
+            hold_sessions(task)
         if action not in possible_for(task):
             raise not_allowed(task, action)
         HANDLERS[action](task, request)

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Max, Min
 from django_fsm import ConcurrentTransition, TransitionNotAllowed, can_proceed
 
+from sessions_app.services.turns import lock_sessions_in
 from studio import outbox
 from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, NotFound
@@ -59,6 +60,16 @@ def lock(task_id: uuid.UUID | str) -> Task:
     if task is None:
         raise NotFound("This task does not exist any more.")
     return task
+
+
+def hold_sessions(task: Task) -> None:
+    """Let no message open a turn in the checkout of a locked task before the caller's transaction has ended.
+
+    Whoever looks for turns there, to stop them all or to take the checkout as it lies there, takes this before looking, and
+    before anything is published: a turn that ends holds its session first and the feed's row then.
+    """
+    if task.workspace_id is not None:
+        lock_sessions_in(task.workspace_id)
 
 
 def move(

@@ -19,7 +19,7 @@ from studio.queue import Names, enqueue
 from tasks import selectors
 from tasks.choices import ACTIVE_RUN_STATES, ERRORS, Needs, Phase, RunPhaseState, RunState, Status
 from tasks.models import PhaseRun, Task
-from tasks.services.moves import QUEUED, STOPPED, Card, lock, show
+from tasks.services.moves import QUEUED, STOPPED, Card, hold_sessions, lock, show
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +104,7 @@ def repeat_run(task: Task, *, feedback: str = "") -> PhaseRun:
 
 def stop_turns(task: Task) -> int:
     """Ask for the end of every turn in the checkout of a locked task, those included that messages opened; how many."""
+    hold_sessions(task)
     turns = selectors.unsettled_turns(task).values_list("pk", flat=True)
     return sum(request_abort(turn_id=turn_id, reason=STOPPED_BY_PERSON) for turn_id in turns)
 
@@ -118,7 +119,7 @@ def stop_run(task: Task, run: PhaseRun) -> None:
         end_run(task, run, RunPhaseState.STOPPED, STOPPED)
         return
     PhaseRun.objects.filter(pk=run.pk).update(stop_requested_at=now())
-    _abort_turn(run)  # before the feed's row is held: whoever opens an ask takes the turn first and the feed then
+    _abort_turn(task, run)  # before the feed's row is held: whoever opens an ask takes the turn first and the feed then
     show(task, Card(RunState.RUNNING, reason="Stopping."), run=run)
 
 
@@ -130,13 +131,14 @@ def supersede_run(task: Task) -> None:
     run = active_run(task)
     if run is None:
         return
-    _abort_turn(run)
+    _abort_turn(task, run)
     _close(run, RunPhaseState.STOPPED)
     enqueue(Names.SCHEDULE_RUNS)
 
 
-def _abort_turn(run: PhaseRun) -> None:
+def _abort_turn(task: Task, run: PhaseRun) -> None:
     """Ask for the end of the turn that works for the run: its own, or one that a message in the inbox opened after it."""
+    hold_sessions(task)
     turns = Turn.objects.filter(session_id=run.session_id, session__isnull=False).exclude(state=TurnState.SETTLED)
     for turn_id in turns.values_list("pk", flat=True):
         request_abort(turn_id=turn_id, reason=STOPPED_BY_PERSON)

@@ -9,8 +9,10 @@ from threading import Barrier, Event
 import pytest
 from django.db import connection, connections, transaction
 
-from sessions_app.models import AgentSession, Turn
-from sessions_app.services import clock
+from agents.models import AgentRole
+from sessions_app.models import AgentSession, Delivery, Turn
+from sessions_app.services import clock, inbox
+from sessions_app.services.follow_up import open_next
 from studio import outbox
 from studio.kernel.errors import Conflict
 from studio.models import FeedEvent
@@ -26,7 +28,7 @@ from tasks.services.schedule import schedule
 from tasks.verdicts import FoundFinding
 from tests.factories import make_project, make_server, make_task, settle_turn
 from tests.tasks.pipeline import Pipeline
-from workspaces.models import Workspace
+from workspaces.models import MergeAttempt, Workspace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -163,6 +165,42 @@ def test_schedule__and_a_person_who_cancels_a_queued_task_do_not_block_each_othe
     )
     assert begun.runs.get().state == RunPhaseState.PREPARING
     assert cancelled.runs.get().state == RunPhaseState.STOPPED
+
+
+@pytest.mark.parametrize("first", ["message", "merge"])
+def test_complete__and_a_message_that_opens_a_turn_in_the_same_moment_do_not_both_happen(first):
+    pipeline = Pipeline()
+    pipeline.to_review()
+    session = AgentSession.objects.get(workspace=pipeline.task.workspace, role=AgentRole.IMPLEMENTER)
+    inbox.post(session=session, text="Also rename it.", delivery=Delivery.QUEUE)
+
+    def complete() -> None:
+        act(actor=None, task_ref=pipeline.task.pk, action="complete")
+
+    def open_turn() -> None:
+        with transaction.atomic():
+            open_next(session.pk)
+
+    order = [open_turn, complete] if first == "message" else [complete, open_turn]
+    first_and_second(order[0], lambda: None, order[1])
+    opened, merges = session.turns.filter(number=2).exists(), MergeAttempt.objects.exists()
+    assert (opened, merges) == (first == "message", first == "merge")
+    assert pipeline.shown[:2] == (Status.REVIEW, "running" if merges else "waiting")
+    assert session.inbox.get().state == ("delivered" if opened else "waiting")
+
+
+def test_stop__reaches_the_turn_that_a_message_opens_in_the_same_moment():
+    pipeline = Pipeline()
+    pipeline.to_review()
+    turn = pipeline.follow_up()
+    inbox.post(session=turn.session, text="And then this.", delivery=Delivery.QUEUE)
+    first_and_second(
+        lambda: settle_turn(turn),
+        lambda: None,
+        lambda: act(actor=None, task_ref=pipeline.task.pk, action="stop"),
+    )
+    opened = turn.session.turns.get(number=3)
+    assert (opened.prompt, opened.abort_reason) == ("And then this.", "stopped")
 
 
 def test_stop__and_an_ask_that_opens_do_not_block_each_other():
