@@ -76,11 +76,12 @@ def dispatch(turn_id: uuid.UUID | str) -> None:
     except Upstream as error:
         if error.transient:
             _postpone(turn, epoch, error)
+            _confirm_if_stopped(turn)
         else:
             settle(turn.pk, TurnOutcome.REJECTED, error_code=error.code, error_message=error.message)
     else:
         if sent and not _mark_running(turn, epoch):
-            _abort_if_stopped(turn, backend)
+            _confirm_if_stopped(turn)
 
 
 def _stand_back(turn: Turn, epoch: int) -> None:
@@ -176,11 +177,12 @@ def _send(turn: Turn, epoch: int, backend: AgentBackend) -> bool:
     return True
 
 
-def _abort_if_stopped(turn: Turn, backend: AgentBackend) -> None:
-    """A turn that was stopped while its prompt went out must not run on unseen."""
-    turn.refresh_from_db()
-    if turn.state == TurnState.SETTLED and turn.abort_requested_at:
-        backend.abort(turn.session.external_id)
+def _confirm_if_stopped(turn: Turn) -> None:
+    """A turn that was stopped while its prompt went out must not run on unseen: it is held against the server (again)."""
+    with transaction.atomic():
+        stopped = Turn.objects.filter(pk=turn.pk, state=TurnState.SETTLED, abort_requested_at__isnull=False)
+        if stopped.update(unconfirmed=True, next_try_at=None):
+            enqueue(Names.CONFIRM_STOPPED, turn.pk)
 
 
 def _mark_running(turn: Turn, epoch: int) -> bool:

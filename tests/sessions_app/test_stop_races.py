@@ -23,16 +23,21 @@ def running(turn, backend):
 
 
 @pytest.fixture
-def model(monkeypatch, turn, session):
-    """A server that runs the turn and has stored its prompt."""
+def model_server(monkeypatch):
     make_profiles()
     server = ModelServer()
     for module in ("dispatch", "reconcile", "abort", "pause", "steer", "stopping"):
         monkeypatch.setattr(f"sessions_app.services.{module}.backend_for", lambda _: server)
+    return server
+
+
+@pytest.fixture
+def model(model_server, turn, session):
+    """A server that runs the turn and has stored its prompt."""
     dispatch.dispatch(turn.pk)
     session.refresh_from_db()
     log.append(session.pk, [LogEntry("user", f"user:{turn.message_id}", {"text": turn.prompt}, now())])
-    return server
+    return model_server
 
 
 @pytest.mark.parametrize("reason", ["stopped", "operator"])
@@ -135,3 +140,24 @@ def test_steer__that_arrives_after_the_stop_lets_no_agent_run_unseen(turn, sessi
         stopping.confirm_stopped(turn_id)
     turn.refresh_from_db()
     assert (turn.state, model.running) == ("settled", set())
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_prompt__that_arrives_after_the_stop_lets_no_agent_run_unseen(turn, model_server, monkeypatch, answered):
+    admit = model_server.admit
+
+    def late(prompt):  # the worker is slow between its last look at the turn and its request
+        abort.request_abort(turn_id=turn.pk, reason="stopped")
+        abort.abort(turn.pk)
+        stopping.confirm_stopped(turn.pk)
+        admit(prompt)
+        if not answered:
+            raise Upstream("timed out", code="server_unreachable", transient=True)
+
+    monkeypatch.setattr(model_server, "admit", late)
+    dispatch.dispatch(turn.pk)
+    assert model_server.running
+    for turn_id in stopping.unconfirmed_now():
+        stopping.confirm_stopped(turn_id)
+    turn.refresh_from_db()
+    assert (turn.state, turn.outcome, model_server.running) == ("settled", "aborted", set())

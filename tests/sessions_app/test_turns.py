@@ -8,7 +8,7 @@ import pytest
 
 from agents.backend import LogEntry, TurnView
 from sessions_app.models import SessionEvent, Turn, TurnOutcome
-from sessions_app.services import abort, clock, dispatch, pause, reconcile, retries, settle, sweep, turns
+from sessions_app.services import abort, clock, dispatch, pause, reconcile, retries, settle, stopping, sweep, turns
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, NotFound, Upstream
 
@@ -114,9 +114,12 @@ def test_dispatch__stopped_while_the_prompt_goes_out_is_aborted_there(turn, back
     def stop() -> None:
         abort.request_abort(turn_id=turn.pk, reason="stop")
         settle.settle(turn.pk, TurnOutcome.ABORTED)
+        assert stopping.confirm_stopped(turn.pk)  # nothing runs there yet
+        backend.working.add("ses_1")
 
     backend.during_admit = stop
     dispatch.dispatch(turn.pk)
+    assert not stopping.confirm_stopped(turn.pk)
     assert backend.aborted == ["ses_1"]
 
 
