@@ -13,10 +13,10 @@ from zlib import crc32
 import requests
 
 from studio.kernel import faultpoints
-from tests.crash.checks import Case, problems, reader_behind, unfinished
+from tests.crash.checks import QUIET_SECONDS, Case, gone_on, problems, reader_behind, unfinished
 from tests.crash.points import Point, Scene
 from tests.crash.reader import Reader
-from tests.crash.scenario import make_scenario
+from tests.crash.scenario import Ending, make_scenario
 from tests.crash.world import Stuck, World, until
 
 REVIEW_SECONDS = 180.0
@@ -60,15 +60,19 @@ def run_case(world: World, project: str, point: Point, seed: int) -> Outcome:
         with Reader(world, project) as reader:
             began = time.time()
             scene.task = _create(world, project, f"Survive with seed {seed}: {point.name}", scene.scenario.description)
-            scene.deltas = lambda: reader.deltas
+            scene.deltas, scene.connections = lambda: reader.deltas, lambda: reader.connections
             point.during(scene)
-            case = Case(world, reader, scene.scenario, project, scene.task, point.may_repeat)
-            _until_review(case)
+            case = Case(world, reader, scene.scenario, project, scene.task, point.may_repeat, point.ending)
+            _until_rest(case)
             reached = time.time()
+            if point.ending == Ending.STOPPED:
+                time.sleep(QUIET_SECONDS)  # what was on its way to the agent server has arrived there
             with contextlib.suppress(Stuck):
                 until(lambda: not unfinished(case), "nothing active", seconds=SETTLED_SECONDS)
                 until(lambda: not reader_behind(case), "the reader", seconds=SETTLED_SECONDS)
             found = problems(case)
+            if point.ending == Ending.STOPPED:
+                found += gone_on(case)
             world.wait_whole()
     except Exception as error:
         return Outcome(point.name, seed, [f"{type(error).__name__}: {error}"], time.time() - began, 0.0, 0.0)
@@ -92,17 +96,19 @@ def _create(world: World, project: str, title: str, description: str) -> dict[st
     return made
 
 
-def _until_review(case: Case) -> None:
-    """Wait until the task rests in review; fails at once when it rests elsewhere for good."""
+def _until_rest(case: Case) -> None:
+    """Wait until the task rests where it is to; fails at once when it rests elsewhere for good."""
 
     def look() -> Any:
         task = case.world.get(f"/tasks/{case.task['key']}")
+        if case.ending == Ending.STOPPED and task["run_state"] == "stopped":
+            return True
         if task["run_state"] in ("failed", "stopped"):
             raise Stuck(f"the task is {task['run_state']} in {task['status']}: {task.get('needs')} {task}")
-        return task["status"] == "review" and task["run_state"] not in ("queued", "running")
+        return task["status"] == case.ending and task["run_state"] not in ("queued", "running")
 
     try:
-        until(look, "the review", seconds=REVIEW_SECONDS)
+        until(look, f"the task to be {case.ending}", seconds=REVIEW_SECONDS)
     except Stuck as error:
         raise Stuck(f"{error}\n{_state(case)}\n{case.world.log_tail()}") from error
 

@@ -1,7 +1,7 @@
 """The list of faults: what is done to the studio, and when in the life of a task.
 
-Each point is done to a task of its own, from its start to its review. `before` runs before the task exists (it arms fault
-points), `during` while the task is at work.
+Each point is done to a task of its own, from its start to where it comes to rest. `before` runs before the task exists (it
+arms fault points), `during` while the task is at work. Two things in the same moment: together.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from studio.kernel import faultpoints
 from tests.crash.proxy import Proxy
-from tests.crash.scenario import MARKS, Scenario
+from tests.crash.scenario import MARKS, Ending, Scenario
 from tests.crash.world import Stuck, World, continue_pid, resume, until
 
 LONGER_THAN_LEASES = 12.0  # seconds: a turn's lease is 10, a bridge's 8
@@ -35,6 +35,7 @@ class Scene:
     scenario: Scenario
     task: dict = field(default_factory=dict)
     deltas: Callable[[], int] = lambda: 0  # how many pieces of text a reader was shown so far
+    connections: Callable[[], int] = lambda: 0  # how often that reader has connected
     hurt_at: float = 0.0  # when the fault began, on the wall clock
     hurt_seconds: float = 0.0  # how long it lasted by itself: a stop, a lock
     note: str = ""  # what else the table should say
@@ -84,6 +85,7 @@ class Point:
     during: Callable[[Scene], None]
     before: Callable[[Scene], None] = lambda scene: None
     may_repeat: int = 0  # steps that may be asked once more, because the agent server itself is hit
+    ending: Ending = Ending.REVIEW
 
 
 # When: each waits for its moment, and then a little more, as the seed says.
@@ -333,8 +335,8 @@ RAISED = (
 )
 
 
-def all_points() -> list[Point]:
-    """Every point, in the order of the table."""
+def points_alone() -> list[Point]:
+    """Every point of a single fault, in the order of the table."""
     return [
         *[kill(role, moment) for role in VICTIMS for moment in WHENEVER],
         *[kill(role, "streaming") for role in ("opencode", "bridge", "web")],

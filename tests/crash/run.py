@@ -19,7 +19,8 @@ import traceback
 from pathlib import Path
 
 from tests.crash.cases import Outcome, open_project, run_case
-from tests.crash.points import Point, all_points
+from tests.crash.every import all_points
+from tests.crash.points import Point
 from tests.crash.report import DOCUMENT, render, write_section
 from tests.crash.world import World
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from tests.e2e.scripts import APPROVE, bash, script, write
@@ -32,15 +34,57 @@ WORDS = [
 MARKS = "marks.txt"
 
 
+class Ending(StrEnum):
+    """Where a task comes to rest after a fault."""
+
+    REVIEW = "review"  # as if nothing had happened
+    STOPPED = "stopped"  # a person stopped it, in whichever column it was
+    DONE = "done"  # a person completed it
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a person says to the implementer: a name that is found again in the practice model's log, and its own steps."""
+
+    name: str
+    steps: tuple[dict[str, Any], ...]
+    files: dict[str, str]  # what they leave in the workspace
+
+    @property
+    def text(self) -> str:
+        """As it is sent."""
+        return f"{self.name}\n\n```practice\n{json.dumps(self.steps)}\n```\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A script, and what must be seen of it."""
 
-    description: str
-    steps: dict[str, int]  # phase -> answers of the model, the closing one included
+    script: dict[str, list[dict[str, Any]]]  # phase -> its steps
     files: dict[str, str]  # what the workspace holds at the end; MARKS is counted apart
     slow_seconds: float  # how long the command in the middle runs
     think_seconds: float  # how long the model thinks before the step after it
+    messages: tuple[Message, ...] = field(default=())
+    target: str = ""  # the branch that it is merged into
+
+    @property
+    def description(self) -> str:
+        """The task's."""
+        return script(**{phase: [steps] for phase, steps in self.script.items()})
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Phase -> answers of the model, the closing one included."""
+        return {phase: len(steps) + 1 for phase, steps in self.script.items()}
+
+    def with_step(self, place: int, step: dict[str, Any]) -> Scenario:
+        """The same with one more step of the implementation."""
+        steps = self.script["implementation"]
+        return replace(self, script={**self.script, "implementation": [*steps[:place], step, *steps[place:]]})
+
+    def hearing(self, message: Message) -> Scenario:
+        """The same when a person has said something."""
+        return replace(self, messages=(*self.messages, message))
 
 
 def make_scenario(rng: random.Random) -> Scenario:
@@ -68,9 +112,7 @@ def make_scenario(rng: random.Random) -> Scenario:
         bash(f"cat {MARKS}", delay=round(rng.uniform(0.4, 0.8), 2)),
         {**APPROVE, "delay": round(rng.uniform(0.4, 0.8), 2)},
     ]
-    text = script(planning=[planning], implementation=[implementation], review=[review])
-    steps = {"planning": 3, "implementation": len(implementation) + 1, "review": 3}
-    return Scenario(text, steps, files, slow, think)
+    return Scenario({"planning": planning, "implementation": implementation, "review": review}, files, slow, think)
 
 
 def _words(rng: random.Random, count: int) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from tests.crash import checks
 from tests.crash.cases import open_project, run_case
 from tests.crash.checks import problems
 from tests.crash.points import Point
+from tests.crash.scenario import Ending, Message
 
 pytestmark = pytest.mark.real
 
@@ -93,3 +96,28 @@ def test_problems__a_reader_that_missed_something_is_seen(passed):
     lost = passed.reader.seen[passed.reader.topic].pop()
     assert said(passed) == {"reader"}
     passed.reader.seen[passed.reader.topic].append(lost)
+
+
+def test_problems__a_message_that_never_ran_is_seen(passed):
+    unheard = replace(passed, scenario=passed.scenario.hearing(Message("Message 1:", ({"text": "Done."},), {})))
+    assert said(unheard) == {"heard"}
+    lost = replace(passed, scenario=passed.scenario.hearing(Message("Message 1:", (), {"said.txt": "said"})))
+    assert said(lost) == {"workspace"}
+
+
+def test_problems__a_stop_that_was_none_is_seen(passed, monkeypatch):
+    stopped = replace(passed, ending=Ending.STOPPED)
+    assert said(stopped) == {"history", "feed"}
+    path = passed.world.data / "log" / "practice.jsonl"
+    before = path.read_text()
+    mine = next(line for line in before.splitlines() if json.loads(line)["task"] == passed.task["key"])
+    for more, count in (("", 0), (mine + "\n", 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(checks.time, "sleep", lambda _, more=more: path.write_text(path.read_text() + more))
+            assert len(checks.gone_on(stopped)) == count
+    path.write_text(before)
+
+
+def test_problems__half_a_merge_is_seen(passed):
+    done = replace(passed, ending=Ending.DONE, scenario=replace(passed.scenario, target="trunk"))
+    assert said(done) == {"history", "feed", "workspace"}

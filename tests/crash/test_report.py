@@ -9,7 +9,8 @@ import pytest
 from studio.queue import Names
 from tests.crash import report
 from tests.crash.cases import Outcome
-from tests.crash.points import STEPS, Point, all_points
+from tests.crash.every import all_points
+from tests.crash.points import STEPS, Point
 from tests.e2e.studio_process import ROOT
 
 APPS = ("studio", "agents", "workspaces", "sessions_app", "tasks")

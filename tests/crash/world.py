@@ -102,6 +102,10 @@ class World(Studio):
         """Whether and where it acted."""
         return faultpoints.fired(self.points, point)
 
+    def ring(self, job: str, id: object) -> None:
+        """Have a job delivered once more."""
+        self.manage("shell", "-c", f"from studio.queue import enqueue; enqueue({job!r}, {str(id)!r})")
+
     def endpoint(self) -> dict[str, Any]:
         """Where the agent server is; empty while it is down."""
         try:
