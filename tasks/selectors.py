@@ -69,9 +69,9 @@ def at_work(task: Task) -> AtWork:
 
 
 def unsettled_turns(task: Task) -> QuerySet[Turn]:
-    """The turns in the task's checkout that have not ended, with their session, oldest first; without long texts."""
+    """The turns in the task's checkout that have not ended, oldest first."""
     turns = Turn.objects.filter(session__workspace=task.workspace_id).exclude(state=TurnState.SETTLED)
-    return turns.select_related("session").defer("prompt", "system", "result_text").order_by("created_at")
+    return turns.order_by("created_at")
 
 
 def by_ref(user: AbstractBaseUser | AnonymousUser | None, ref: Task | uuid.UUID | str) -> Task:

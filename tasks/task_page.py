@@ -4,36 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sessions_app.models import AgentSession, Turn
+from sessions_app.models import AgentSession
 from studio.kernel.permissions import Role, at_least
-from studio.kernel.text import cut
-from tasks import selectors
 from tasks.cards import AT_WORK, SETTING_UP
-from tasks.choices import (
-    ACTIVE_RUN_STATES,
-    BOARD_COLUMNS,
-    CompletionWay,
-    FindingState,
-    Needs,
-    Phase,
-    RunPhaseState,
-    RunState,
-    Severity,
-    Status,
-    Verdict,
-)
+from tasks.choices import ACTIVE_RUN_STATES, BOARD_COLUMNS, FindingState, Phase, RunPhaseState, Severity, Status
+from tasks.follow_ups import FollowUp, follow_ups
 from tasks.models import PhaseRun, Task
 from tasks.selectors import TaskDetail
+from tasks.task_now import Now, now_of
 from workspaces.models import MergeState
 from workspaces.selectors import role_in
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-SUMMARY_SHOWN = 240  # characters of a review's summary above the tabs
 TABS = {
     "task": "Task",
     "plan": "Plan",
@@ -45,12 +31,6 @@ TABS = {
     "pull_request": "Pull request",
     "history": "History",
 }
-DOES = {
-    Phase.PLANNING: "The planner reads the repository and writes a plan",
-    Phase.IMPLEMENTATION: "An agent makes the change",
-    Phase.REVIEW: "A reviewer checks the change",
-    Phase.FIX: "An agent works on what was found",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +39,6 @@ class Step:
 
     label: str
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """What is going on. `kind` decides which actions the panel offers; see templates/tasks/_now.html."""
-
-    kind: str  # todo, queued, running, answer, stopping, merging, plan, review, decision, conflict, proposed, failed, stopped, done, cancelled, idle
-    tone: str
-    icon: str
-    title: str
-    text: str = ""
-    next_step: str = ""
-    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +62,7 @@ class TaskPage:
     now: Now
     tab: str
     run: PhaseRun | None  # the active one
-    turn: Turn | None  # at work without a run: a message opened it, or its run is over and it still ends
+    follow_up: FollowUp | None  # at work while no run is active
     sessions: list[SessionTab] = field(default_factory=list)
 
     @property
@@ -135,16 +102,18 @@ def page_of(
     """The page of a task for `user`; without a known `tab` the one that matters most in the task's state."""
     task = detail.task
     run = next((run for run in reversed(detail.runs) if run.state in ACTIVE_RUN_STATES), None)
+    follow_up = follow_ups([task]).get(task.pk) if run is None else None
+    role = role_in(user, task.project)
     sessions = session_tabs(detail.runs)
     return TaskPage(
         detail=detail,
-        role=role_in(user, task.project),
+        role=role,
         actions=actions,
         steps=steps_of(task),
-        now=now_of(detail, run),
+        now=now_of(detail, run, follow_up, user, role),
         tab=tab if tab in TABS else default_tab(task, has_session=bool(sessions)),
         run=run,
-        turn=selectors.unsettled_turns(task).first() if run is None else None,
+        follow_up=follow_up,
         sessions=sessions,
     )
 
@@ -175,124 +144,6 @@ def default_tab(task: Task, *, has_session: bool) -> str:
     if task.status in (Status.PLANNING, Status.IN_PROGRESS, Status.AI_REVIEW) and has_session:
         return "transcript"
     return "task"
-
-
-def now_of(detail: TaskDetail, run: PhaseRun | None) -> Now:
-    """What happens now, in words."""
-    task = detail.task
-    if task.status == Status.DONE:
-        return _done(detail)
-    if task.status == Status.CANCELLED:
-        return Now("cancelled", "grey", "x", "Cancelled", task.reason)
-    if task.needs == Needs.CONFLICT:
-        target = detail.merge.target_branch if detail.merge else task.project.default_branch
-        text = "Nothing was merged and no branch was moved."
-        return Now("conflict", "amber", "merge", f"The change conflicts with {target}", text)
-    if task.run_state == RunState.FAILED:
-        return _failed(detail)
-    if task.run_state == RunState.STOPPED:
-        text = "What the agent had done is kept. Resume asks it to go on from there."
-        return Now("stopped", "grey", "pause", "Stopped", text)
-    if task.run_state == RunState.QUEUED:
-        return _queued(detail, run)
-    if task.run_state == RunState.RUNNING:
-        return _running(task, run)
-    return _waiting(detail)
-
-
-def _done(detail: TaskDetail) -> Now:
-    task, merge = detail.task, detail.merge
-    if task.run_state == RunState.RUNNING:
-        return Now("merging", "accent", "spin", task.reason)
-    if task.completed_how == CompletionWay.NONE or not (
-        task.completed_commit or task.completed_how == CompletionWay.PULL_REQUEST
-    ):
-        kept = task.workspace.kept_patch if task.workspace else ""
-        text = f"{task.reason} What was not merged is kept as a patch: {kept}" if kept else task.reason
-        return Now("done", "green", "check", "Finished without merging", text.strip())
-    if task.completed_how == CompletionWay.PULL_REQUEST:
-        text = f"{task.reason} Your own checkout has it after the next pull."
-        return Now("done", "green", "check", f"Merged on the forge as {task.completed_commit[:10]}", text)
-    target = merge.target_branch if merge else task.project.default_branch
-    text = merge.checkout_note if merge else ""
-    if task.reverted_commit:
-        title = f"Merged into {target}, and taken back as {task.reverted_commit[:10]}"
-        return Now("done", "grey", "refresh", title, text)
-    if detail.error is not None:
-        title = f"Merged into {target} as {task.completed_commit[:10]}, and not taken back"
-        return Now("done", "amber", "alert", title, task.reason, detail.error.next_step)
-    return Now("done", "green", "check", f"Merged into {target} as {task.completed_commit[:10]}", text)
-
-
-def _failed(detail: TaskDetail) -> Now:
-    task, error = detail.task, detail.error
-    if error is None:
-        return Now("failed", "red", "alert", "This failed", task.reason, "Press Retry.")
-    said = task.reason.removeprefix(error.sentence).strip()
-    return Now("failed", "red", "alert", error.sentence, said, error.next_step)
-
-
-def _queued(detail: TaskDetail, run: PhaseRun | None) -> Now:
-    place = detail.queue_position
-    text = run.note if run is not None and run.note else ""
-    if not text and place:
-        most = detail.task.project.max_parallel_runs
-        text = f"Number {place} in the queue. At most {most} agents work in this project at once."
-    return Now("queued", "grey", "clock", "Waiting for a free place", text, since=run.created_at if run else None)
-
-
-def _running(task: Task, run: PhaseRun | None) -> Now:
-    if run is None:
-        return Now("merging", "accent", "spin", task.reason or "Merging")
-    since = run.started_at or run.created_at
-    if run.stop_requested_at:
-        text = "What the agent has done so far is kept."
-        return Now("stopping", "accent", "spin", "Stopping", text, since=since)
-    if run.state == RunPhaseState.PREPARING:
-        title = "The checkout is being set up" if task.reason == SETTING_UP else "The checkout is being prepared"
-        return Now("running", "accent", "spin", title, run.note, since=since)
-    if run.state == RunPhaseState.FINISHING:
-        return Now("running", "accent", "spin", "The agent has ended; its work is being read", run.note, since=since)
-    if task.reason:
-        return Now("running", "grey", "clock", task.reason, run.note, since=since)
-    title = DOES[Phase(run.phase)] + (f" (round {run.round})" if run.round > 1 else "")
-    return Now("running", "accent", "spin", title, run.note, since=since)
-
-
-def _waiting(detail: TaskDetail) -> Now:
-    task = detail.task
-    if task.status == Status.TODO:
-        gate = "Nothing is changed before you approve the plan." if task.project.plan_approval else ""
-        checkout = "jj workspace" if task.project.vcs == "jj" else "git worktree"
-        text = f"Start creates a {checkout} from {task.project.default_branch} and lets an agent plan. {gate}"
-        return Now("todo", "grey", "play", "Not started", text.strip())
-    if task.status == Status.PLANNING_REVIEW:
-        text = "Read it, then approve it, change it, or say what should be different."
-        return Now("plan", "amber", "hand", "The plan is ready for you", text)
-    if task.needs == Needs.ANSWER:
-        return Now("answer", "amber", "hand", "The agent waits for your answer", task.reason)
-    if task.needs == Needs.UNKNOWN:
-        return Now("answer", "red", "alert", "Nobody can say how the agent's turn ended", task.reason)
-    if task.needs == Needs.DECISION:
-        return Now("decision", "amber", "hand", "The AI review keeps asking for changes. You decide", task.reason)
-    if task.needs == Needs.PULL_REQUEST:
-        return Now("proposed", "accent", "merge", "The pull request is open", task.reason)
-    if task.status == Status.REVIEW and detail.error is not None and task.reason.startswith(detail.error.sentence):
-        said = task.reason.removeprefix(detail.error.sentence).strip()
-        return Now("review", "amber", "alert", detail.error.sentence.rstrip("."), said, detail.error.next_step)
-    if task.status == Status.REVIEW:
-        return Now("review", "amber", "hand", "The change is ready for you", task.reason or _reviewed(detail))
-    return Now("idle", "grey", "pause", "Nothing happens at the moment", task.reason)
-
-
-def _reviewed(detail: TaskDetail) -> str:
-    """What the newest AI review said, in a line."""
-    review = detail.reviews[-1] if detail.reviews else None
-    if review is None or not review.verdict:
-        return ""
-    begin = "Approved by the AI review" if review.verdict == Verdict.APPROVED else "The AI review asks for changes"
-    summary = cut(" ".join(review.summary.split()), SUMMARY_SHOWN)
-    return f"{begin}: {summary}" if summary else f"{begin}."
 
 
 def session_tabs(runs: Sequence[PhaseRun]) -> list[SessionTab]:

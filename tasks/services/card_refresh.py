@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from django.db import transaction
 from django.utils import timezone
@@ -39,7 +40,7 @@ def refresh_card(turn_id: uuid.UUID | str) -> bool:
         run = PhaseRun.objects.select_related("turn").filter(pk=found.pk, state=RunPhaseState.RUNNING).first()
         if run is None or run.turn is None or run.turn.state == TurnState.SETTLED:
             return False  # `advance` draws the conclusion
-        card = STOPPING if run.stop_requested_at else card_of(run.turn)
+        card = STOPPING if run.stop_requested_at else card_of(run.turn, _pending(run.turn))
         if card == Card(task.run_state, task.needs, task.reason, task.error_code):
             return False
         show(task, card, run=run)
@@ -47,19 +48,22 @@ def refresh_card(turn_id: uuid.UUID | str) -> bool:
 
 
 def _tell_of_follow_up(turn_id: uuid.UUID | str) -> None:
-    """A turn without a run stands on no card, but on its task's page."""
+    """A turn without a run changes nothing of its task; card and page show it beside what they say of the task."""
     turn = Turn.objects.filter(pk=turn_id, run__isnull=True).exclude(state=TurnState.SETTLED).first()
     if turn is not None:
         tell_at_work(turn)
 
 
-def card_of(turn: Turn) -> Card:
-    """The card of an unsettled turn."""
-    waiting = list(Ask.objects.filter(turn=turn, state=AskState.PENDING).order_by("created_at")[:2])
-    if waiting:
-        more = " There is more than that." if len(waiting) > 1 else ""
-        said = waiting[0].title if waiting[0].title.endswith("?") else f"{waiting[0].title}."
-        return Card(RunState.WAITING, Needs.ANSWER, f"{waiting[0].asker}: {said}{more}")
+def _pending(turn: Turn) -> list[Ask]:
+    return list(Ask.objects.filter(turn=turn, state=AskState.PENDING).order_by("created_at")[:2])
+
+
+def card_of(turn: Turn, pending: Sequence[Ask]) -> Card:
+    """The card of an unsettled turn, which waits for the answers to `pending`, oldest first. Pure."""
+    if pending:
+        more = " There is more than that." if len(pending) > 1 else ""
+        said = pending[0].title if pending[0].title.endswith("?") else f"{pending[0].title}."
+        return Card(RunState.WAITING, Needs.ANSWER, f"{pending[0].asker}: {said}{more}")
     if turn.state == TurnState.UNKNOWN:
         return Card(RunState.WAITING, Needs.UNKNOWN, LOST, "session_lost")
     at = next_try(turn)

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from agents.models import AgentRole
+from sessions_app.models import Delivery, InboxItem, InboxState, TurnState
 from tasks import task_page
 from tasks.choices import ERRORS, Needs, RunPhaseState, RunState, Status
 from tasks.models import Task
@@ -38,6 +39,21 @@ def with_run(project, status=Status.IN_PROGRESS, phase="implementation", run_sta
     turn = factories.make_turn(session)
     factories.make_run(task, phase=phase, session=session, turn=turn, started_at=timezone.now(), **run)
     return task
+
+
+def with_follow_up(project, author=None, status=Status.REVIEW, **turn):
+    """A task that rests, and a turn at work in its checkout because `author` wrote to the agent."""
+    task = factories.make_task(project, status=status)
+    task.workspace = factories.make_workspace(project, label=task.key)
+    task.save()
+    session = factories.make_session(task.workspace, role=AgentRole.IMPLEMENTER)
+    turn = factories.make_turn(session, **{"state": TurnState.RUNNING, "started_at": timezone.now(), **turn})
+    if author is not None:
+        InboxItem.objects.create(
+            session=session, turn=turn, delivery=Delivery.QUEUE, state=InboxState.DELIVERED, position=1,
+            text="Also\nrename <it>.", author=author, author_name=author.get_username(),
+        )  # fmt: skip
+    return task, turn
 
 
 @pytest.mark.parametrize("status", [*Status])
@@ -198,6 +214,65 @@ def test_what_was_refused_stands_over_the_review(as_owner, project, code):
     assert "/act/complete/" in page
 
 
+def test_a_message_at_work_is_the_heading_until_its_turn_has_ended(as_owner, as_viewer, project, owner):
+    task, turn = with_follow_up(project, owner)
+    page, seen = body(as_owner.get(url(task))), body(as_viewer.get(url(task)))
+    assert "<h2>An agent is at work on your message <time" in page
+    assert "“Also rename &lt;it&gt;.”" in page
+    assert "stop it, or wait until it has ended" in page
+    assert f"<h2>An agent is at work on {owner.get_username()}’s message <time" in seen
+    assert "What it has half written is not merged." in seen
+    assert f'href="/sessions/{turn.session_id}/"' in seen
+    ask = factories.make_ask(turn.session, turn, title="Run npm test")
+    page, seen = body(as_owner.get(url(task))), body(as_viewer.get(url(task)))
+    assert "<h2>The agent waits for your answer</h2>" in page
+    assert "Implementer: Run npm test." in page
+    assert f'<a class="btn primary" href="/sessions/{turn.session_id}/">Answer</a>' in page
+    assert "<h2>The agent waits for a maintainer</h2>" in seen
+    ask.delete()
+    for shown in (page, seen, body(as_owner.get(url(task)))):
+        assert "The change is ready for you" not in shown
+        assert "/act/complete/" not in shown
+    factories.settle_turn(turn)
+    page = body(as_owner.get(url(task)))
+    assert "<h2>The change is ready for you</h2>" in page
+    assert ("/act/complete/" in page, "/act/stop/" in page) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "heading", "kept"),
+    [
+        ({"retry_code": "rate_limited", "state": TurnState.ADMITTED}, "Rate limit: next try at", False),
+        ({"state": TurnState.UNKNOWN}, "Nobody can say how the agent", False),
+        ({"status": Status.DONE}, "An agent is still at work", False),
+        ({"status": Status.CANCELLED}, "Cancelled", True),
+    ],
+)
+def test_what_an_agent_beside_the_runs_does_is_said(as_owner, project, fields, heading, kept):
+    if "retry_code" in fields:
+        fields = {**fields, "next_try_at": timezone.now()}
+    task, _ = with_follow_up(project, **fields)
+    page = body(as_owner.get(url(task)))
+    assert f"<h2>{heading}" in page
+    assert ("An agent is at work in the checkout." in page) == kept
+
+
+def test_who_cannot_decide_is_not_told_to(as_viewer, as_reviewer, project):
+    plan = factories.make_task(project, status=Status.PLANNING_REVIEW)
+    change = factories.make_task(project, status=Status.REVIEW)
+    disputed = factories.make_task(project, status=Status.REVIEW, needs=Needs.DECISION)
+    said = {
+        plan: ("The plan is ready for you", "The plan waits for approval"),
+        change: ("The change is ready for you", "The change waits for a reviewer or maintainer"),
+        disputed: ("keeps asking for changes. You decide", "keeps asking for changes. A person decides"),
+    }
+    for task, (to_reviewers, to_viewers) in said.items():
+        assert f"{to_reviewers}</h2>" in body(as_reviewer.get(url(task)))
+        page = body(as_viewer.get(url(task)))
+        assert f"{to_viewers}</h2>" in page
+        assert to_reviewers not in page
+
+
 def test_done_says_where_it_went(as_owner, project):
     merged = factories.make_task(project, status=Status.DONE, completed_how="squash", completed_commit="abcdef0123456")
     assert "Merged into main as abcdef0123" in body(as_owner.get(url(merged)))
@@ -285,10 +360,7 @@ def test_what_is_not_possible_now_is_said_and_the_page_is_fresh(as_owner, projec
 
 
 def test_a_merge_under_an_agent_is_refused_where_the_agent_can_be_stopped(as_owner, project):
-    task = factories.make_task(project, status=Status.REVIEW, run_state=RunState.WAITING)
-    task.workspace = factories.make_workspace(project, label=task.key)
-    task.save()
-    turn = factories.make_turn(factories.make_session(task.workspace))
+    task, turn = with_follow_up(project)
     response = act(as_owner, task, "complete", how="merge", headers=FRAGMENT)
     page = body(response)
     assert response.status_code == 409
@@ -296,7 +368,7 @@ def test_a_merge_under_an_agent_is_refused_where_the_agent_can_be_stopped(as_own
     assert ("/act/stop/" in page, "/act/complete/" in page) == (True, False)
     assert f"/sessions/{turn.session_id}/" in page
     page = body(act(as_owner, task, "stop", headers=FRAGMENT))
-    assert "The agent in the checkout is being stopped." in page
+    assert "<h2>The agent is being stopped <time" in page
     assert ("/act/stop/" in page, "/act/complete/" in page) == (False, False)
     factories.settle_turn(turn)
     assert "/act/complete/" in body(as_owner.get(url(task)))
