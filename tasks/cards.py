@@ -23,6 +23,7 @@ from tasks.choices import (
     RunState,
     Status,
 )
+from tasks.follow_ups import ASKING, BESIDE, FollowUp, follow_ups
 from tasks.models import PhaseRun, Task
 from workspaces.models import Project
 
@@ -35,8 +36,8 @@ LABELS_SHOWN = 3
 
 # The filter of the board by what is going on.
 STATES: dict[str, tuple[str, Q]] = {
-    "needs": ("Needs you", ~Q(needs="")),
-    "running": ("At work", Q(run_state__in=[RunState.QUEUED, RunState.RUNNING])),
+    "needs": ("Needs you", ~Q(needs="") | Q(workspace__in=ASKING)),
+    "running": ("At work", Q(run_state__in=[RunState.QUEUED, RunState.RUNNING]) | Q(workspace__in=BESIDE)),
     "failed": ("Failed", Q(run_state=RunState.FAILED)),
     "cancelled": ("Cancelled", Q(status=Status.CANCELLED)),
 }
@@ -166,7 +167,7 @@ def read_totals(project: Project, only: Filter) -> dict[str, tuple[int, bool]]:
         only.tasks(project)
         .order_by()
         .values_list("status")
-        .annotate(total=Count("pk"), waiting=Count("pk", filter=~Q(needs="")))
+        .annotate(total=Count("pk"), waiting=Count("pk", filter=STATES["needs"][1]))
     )
     found = {status: (total, waiting > 0) for status, total, waiting in rows}
     return {status: found.get(status, (0, False)) for status in only.columns}
@@ -174,12 +175,12 @@ def read_totals(project: Project, only: Filter) -> dict[str, tuple[int, bool]]:
 
 def read_column(project: Project, status: str, only: Filter, offset: int = 0) -> list[Task]:
     """The next cards of a column, in board order, without what a card does not show."""
-    rows = only.tasks(project).filter(status=status).defer("description", "workspace")
+    rows = only.tasks(project).filter(status=status).defer("description")
     return list(rows.order_by("position", "number")[offset : offset + PAGE])
 
 
 def card_views(project: Project, role: str | None, tasks: Iterable[Task]) -> dict[uuid.UUID, CardView]:
-    """The cards of `tasks`, by id; two queries, however many they are."""
+    """The cards of `tasks`, by id; three queries, and two more when an agent is at work beside a run, however many they are."""
     rows = list(tasks)
     active = {
         run.task_id: run
@@ -187,19 +188,25 @@ def card_views(project: Project, role: str | None, tasks: Iterable[Task]) -> dic
             "task_id", "phase", "round", "state", "started_at", "created_at", "stop_requested_at"
         )
     }
+    beside = follow_ups(rows)
     places = selectors.queue_positions(project)
     may_start = at_least(role, Role.MAINTAINER)
-    return {task.pk: card_view(task, active.get(task.pk), places.get(task.pk), may_start=may_start) for task in rows}
+    return {
+        task.pk: card_view(task, active.get(task.pk), places.get(task.pk), beside.get(task.pk), may_start=may_start)
+        for task in rows
+    }
 
 
-def card_view(task: Task, run: PhaseRun | None, place: int | None, *, may_start: bool) -> CardView:
-    """One card; `run` is the active one, `place` its place in the queue."""
+def card_view(
+    task: Task, run: PhaseRun | None, place: int | None, beside: FollowUp | None = None, *, may_start: bool
+) -> CardView:
+    """One card; `run` is the active one, `place` its place in the queue, `beside` what is at work without a run."""
     return CardView(
         key=task.key,
         title=task.title,
         column=task.status,
         order=task.position,
-        mark=mark_of(task, run, place),
+        mark=mark_of(task, run, place, beside),
         urgency=urgency(task.priority),
         labels=", ".join(task.labels[:LABELS_SHOWN]),
         age=int(task.updated_at.timestamp()),
@@ -207,8 +214,15 @@ def card_view(task: Task, run: PhaseRun | None, place: int | None, *, may_start:
     )
 
 
-def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -> Mark | None:
-    """What a card says below its title: what it needs of a person outranks everything else."""
+def mark_of(
+    task: Task, run: PhaseRun | None = None, place: int | None = None, beside: FollowUp | None = None
+) -> Mark | None:
+    """What a card says below its title: what it needs of a person outranks everything else.
+
+    An agent beside the runs is seen before what waits until it has ended; a failure stays until it asks something.
+    """
+    if beside is not None and run is None and (beside.asks or task.run_state != RunState.FAILED):
+        return _beside(beside)
     if task.run_state == RunState.FAILED:
         known = ERRORS.get(task.error_code)
         sentence = known.sentence if known else task.reason or "Failed."
@@ -229,6 +243,16 @@ def mark_of(task: Task, run: PhaseRun | None = None, place: int | None = None) -
     if task.completed_how == CompletionWay.NONE:
         return Mark("grey", "info", "Not merged")
     return None
+
+
+def _beside(beside: FollowUp) -> Mark:
+    card, said = beside.card, cut(beside.said, 300)
+    if beside.asks:
+        return Mark("amber", "hand", WAITS_FOR[card.needs], title=cut(card.reason, 300))
+    if card.reason and not beside.stopping:
+        return Mark("grey", "clock", cut(card.reason, REASON_SHOWN), title=said)
+    text = "Stopping" if beside.stopping else "On a message" if beside.messages else "At work"
+    return Mark("accent", "spin", text, title=said, since=int(beside.since.timestamp()))
 
 
 def _at_work(task: Task, run: PhaseRun | None) -> Mark:

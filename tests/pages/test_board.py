@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from sessions_app.models import Delivery, InboxItem, InboxState, TurnState
 from studio import outbox
 from tasks import cards
 from tasks.choices import BOARD_COLUMNS, Needs, RunPhaseState, RunState, Status
@@ -72,6 +73,33 @@ def test_a_reviewer_may_create_but_not_start(as_reviewer, project):
     assert "New task" in page
     assert "Create and start" not in page
     assert 'class="go"' not in page
+
+
+def with_follow_up(project, owner, status=Status.REVIEW, run_state=RunState.WAITING, **turn):
+    """A task that rests, and the turn at work in its checkout that a message of `owner` opened."""
+    workspace = factories.make_workspace(project)
+    task = factories.make_task(project, status=status, run_state=run_state, workspace=workspace)
+    session = factories.make_session(workspace)
+    turn = factories.make_turn(session, **{"state": TurnState.RUNNING, "started_at": timezone.now(), **turn})
+    InboxItem.objects.create(
+        session=session, turn=turn, delivery=Delivery.QUEUE, state=InboxState.DELIVERED, position=1, text="Rename it.",
+        author=owner, author_name="owner",
+    )  # fmt: skip
+    return task, turn
+
+
+@pytest.mark.parametrize("path", [BOARD, f"{BOARD}review/"])
+def test_the_number_of_queries_does_not_grow_with_agents_that_answer_messages(as_owner, project, owner, path):
+    counts = []
+    for more in (1, 4):
+        for _ in range(more):
+            _, turn = with_follow_up(project, owner)
+            factories.make_ask(turn.session, turn)
+        as_owner.get(path)
+        with CaptureQueriesContext(connection) as queries:
+            assert body(as_owner.get(path)).count("Answer the agent") == Task.objects.count()
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("path", [BOARD, "/projects/", f"{BOARD}todo/"])
@@ -217,6 +245,41 @@ def test_a_running_card_says_what_and_since_when():
     assert cards.mark_of(task, run).text == "Preparing the checkout"
     run.stop_requested_at = timezone.now()
     assert cards.mark_of(task, run).text == "Stopping"
+
+
+def test_a_card_shows_the_agent_that_answers_a_message_and_what_it_asks(as_owner, project, owner):
+    task, turn = with_follow_up(project, owner)
+    cards_of = f"{BOARD}cards/?key={task.key}"
+    page = body(as_owner.get(cards_of, headers=FRAGMENT))
+    assert 'class="card t-accent"' in page
+    assert 'title="Rename it."><i class="spin"></i><span>On a message</span><time data-run=' in page
+    assert task.key in body(as_owner.get(BOARD, {"state": "running"}))
+    ask = factories.make_ask(turn.session, turn, asker="Implementer", title="Run npm test")
+    page = body(as_owner.get(cards_of, headers=FRAGMENT))
+    assert 'class="card t-amber"' in page
+    assert 'title="Implementer: Run npm test."' in page
+    assert "Answer the agent" in page
+    ask.delete()
+    factories.settle_turn(turn)
+    page = body(as_owner.get(cards_of, headers=FRAGMENT))
+    assert "<span>Review change</span>" in page
+    assert task.key not in body(as_owner.get(BOARD, {"state": "running"}))
+
+
+def test_what_an_agent_asks_beside_a_finished_task_needs_somebody(as_owner, project, owner):
+    task, turn = with_follow_up(project, owner, status=Status.DONE, run_state=RunState.IDLE)
+    assert task.key not in body(as_owner.get(BOARD, {"state": "needs"}))
+    factories.make_ask(turn.session, turn)
+    assert task.key in body(as_owner.get(BOARD, {"state": "needs"}))
+    assert '<data data-count="done" value="1" data-needs="1">' in body(as_owner.get(f"{BOARD}cards/"))
+
+
+def test_a_failure_is_not_hidden_by_an_agent_beside_it(as_owner, project, owner):
+    failed = {"status": Status.IN_PROGRESS, "run_state": RunState.FAILED}
+    _, turn = with_follow_up(project, owner, **failed)
+    assert "t-red" in body(as_owner.get(BOARD))
+    factories.make_ask(turn.session, turn)
+    assert "t-red" not in body(as_owner.get(BOARD))
 
 
 @pytest.mark.django_db

@@ -402,7 +402,8 @@ def test_follow_up__is_told_to_the_page_when_it_begins_and_ends(
         if change is advance_turn:
             settle_turn(turn, TurnOutcome.ABORTED)
         change(turn.pk)
-        assert [event.payload["changed"] for event in news.all()] == [["actions"]] * number
+        told = [(event.payload["changed"], event.payload["key"]) for event in news.all()]
+        assert told == [(["actions"], pipeline.task.key)] * number  # by its key the board reads the card again
 
 
 def test_follow_up__waits_for_a_merge_that_is_on_its_way(pipeline):
