@@ -4,7 +4,7 @@
 import { fragment, morph, tick } from "./dom.js";
 import { feed } from "./feed.js";
 import { Refresh } from "./refresh.js";
-import "./words.js";
+import { isWrittenIn } from "./words.js";
 
 const GATHER = 80;
 
@@ -31,12 +31,9 @@ class LiveTask extends HTMLElement {
   }
 
   handleEvent(event) {
-    // What was sent is done: its form is closed and empty again.
+    // What was sent is done, and its form is empty again (words.js). A form that has words of somebody stays open.
     if (event.type === "acted") {
-      for (const ask of this.querySelectorAll("details.ask[open]")) {
-        ask.open = false;
-        ask.querySelector("form")?.reset();
-      }
+      for (const ask of this.querySelectorAll("details.ask[open]")) ask.open = isWrittenIn(ask);
       // The button that was pressed may be gone: whoever uses the keyboard goes on from what has changed.
       if (document.activeElement === document.body) this.querySelector("#now").focus({ preventScroll: true });
     } else if (event.type === "reset") this.#refresh.note(); // whoever discards their words sees what is true

@@ -1,7 +1,10 @@
-// What somebody writes in a folded form (details.ask) survives that the page around it is read anew. Such a form stays as it is,
-// with the version it was opened on, and says when what it is about (data-about) has changed. One that is no longer offered stays
-// too, but cannot be sent. The answer to a form is always shown in it.
+// What somebody writes survives that the page around it is read anew. A folded form (details.ask) stays as it is, with the version
+// it was opened on, and says when what it is about (data-about) has changed. One that is no longer offered stays too, but cannot
+// be sent. The answer to a form is always shown in it. A tab that is left with words in it is put aside, and is as it was when
+// it is opened again; of one that looks after itself, and of a form that is not there for a while, the fields are.
 
+const aside = new Map(); // tabs, by their id
+const unsent = new Map(); // what was written in fields, by their id
 const CHANGED = "This has changed since you began to write. Your words are kept.";
 const GONE = "This is not possible any more. Your words stay here until you discard them or leave the page.";
 
@@ -9,12 +12,22 @@ window.htmx?.registerExtension("keep-words", {
   htmx_before_swap: (_, { ctx, tasks }) => {
     for (const { target, fragment } of tasks) {
       const fresh = target?.id && fragment?.querySelector(`#${CSS.escape(target.id)}`);
-      if (fresh) for (const ask of target.querySelectorAll("details.ask[id]")) hold(ask, fresh, ctx);
+      if (!fresh) continue;
+      empty(ctx);
+      turn(target, fresh);
+      for (const ask of target.querySelectorAll("details.ask[id]")) hold(ask, fresh, ctx);
+      remember(target, fresh);
     }
   },
+  htmx_after_swap: () => unsent.forEach(bringBack),
 });
 
 document.addEventListener("reset", ({ target }) => target.querySelectorAll(".wrong").forEach((wrong) => wrong.remove()));
+
+// What was written in the form that was sent has been used.
+function empty({ sourceElement: form, response }) {
+  if (form instanceof HTMLFormElement && response?.status < 400 && isWrittenIn(form)) form.reset();
+}
 
 function hold(ask, fresh, ctx) {
   const now = fresh.querySelector(`#${CSS.escape(ask.id)}`);
@@ -26,19 +39,48 @@ function hold(ask, fresh, ctx) {
   say(form, now ? now.dataset.about !== ask.dataset.about && CHANGED : GONE);
 }
 
-function isWrittenIn(form) {
-  return form.querySelector(".wrong") || [...form.querySelectorAll("input, textarea, select")].some(differs);
+// The tab that is left makes room for the one that is opened.
+function turn(target, fresh) {
+  const [left, opened] = [target.querySelector(".tabbody"), fresh.querySelector(".tabbody")];
+  if (!left || !opened || left.id === opened.id) return;
+  const kept = aside.get(opened.id);
+  aside.delete(opened.id);
+  if (kept) left.before(kept);
+  if (!isWrittenIn(left) || left.querySelector("[hx-morph-skip]:not(.ask)")) return;
+  aside.set(left.id, left);
+  left.remove(); // what the morph removes does not work any more
+}
+
+// A message to an agent is a draft of its own (composer.js).
+function remember(target, fresh) {
+  for (const field of target.querySelectorAll("form[method=post]:not(.composer) :is(textarea, input[type=text])[id]")) {
+    if (differs(field) && !field.closest("details.ask[hx-morph-skip]") && !fresh.querySelector(`#${CSS.escape(field.id)}`)) unsent.set(field.id, field.value);
+  }
+}
+
+function bringBack(words, id) {
+  const field = document.getElementById(id);
+  if (!field) return;
+  unsent.delete(id);
+  if (differs(field)) return;
+  field.value = words;
+  const folded = field.closest("details");
+  if (folded) folded.open = true;
+}
+
+export function isWrittenIn(form) {
+  return Boolean(form.querySelector(".wrong")) || [...form.querySelectorAll("input, textarea, select")].some(differs);
 }
 
 function differs(field) {
-  if (field.matches("select")) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+  if (field.matches("select")) return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
   if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
   return field.value !== field.defaultValue;
 }
 
-// What was written has been used, or comes back with the reason why not.
+// What was written comes back with the reason why it was refused.
 function isAnswered(form, now, ctx) {
-  return ctx.sourceElement === form && (ctx.response?.status < 400 || now?.querySelector(".wrong"));
+  return ctx.sourceElement === form && now?.querySelector(".wrong");
 }
 
 // The morph puts the old form in the place of its namesake.

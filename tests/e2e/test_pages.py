@@ -225,6 +225,41 @@ def test_words__survive_what_happens_elsewhere(studio, project, person):
     expect(task.now).to_contain_text("half a sentence")
 
 
+def test_words__survive_other_tabs_and_what_one_does_elsewhere(studio, project, person):
+    key = studio.task(project, "Write on", script(), start=False)["key"]
+    task = person.task(key)
+    edit = task.ask("edit")
+    words = f"My words\n\n{script()}"
+    edit.get_by_label("Description").fill(words)
+    task.tab("History")
+    studio.call("PATCH", f"/tasks/{key}", {"title": "Write more"})
+    expect(task.page.locator("h1")).to_contain_text("Write more")
+    task.tab("Task")
+    expect(edit.get_by_label("Description")).to_have_value(words)
+    expect(edit).to_contain_text("This has changed since you began to write.")
+    task.now.get_by_role("button", name="Start").click()
+    task.expect_now("The plan is ready")
+    task.tab("Task")
+    expect(edit.get_by_label("Description")).to_have_value(words)
+    expect(edit).to_contain_text("This is not possible any more.")
+
+    task.tab("Commands")
+    command = task.page.locator("#cmd-text")
+    command.fill("make te")
+    reject = task.ask("reject_plan")
+    reject.locator("textarea").fill("Once more.")
+    task.tab("Plan")
+    reject.get_by_role("button", name="Send back").click()
+    expect(task.page.locator(".tabs")).to_contain_text("v2", timeout=LONG)
+    task.expect_now("The plan is ready")
+    expect(reject).not_to_have_attribute("open", "")
+    expect(reject.locator("textarea")).to_have_value("")
+    task.tab("Commands")
+    expect(command).to_have_value("make te")
+    task.tab("Task")
+    expect(edit.get_by_label("Description")).to_have_value(words)
+
+
 def test_feedback__is_asked_for_at_its_field(studio, project, person):
     key = studio.task(project, "Write it", script())["key"]
     studio.wait_status(key, "planning_review")
