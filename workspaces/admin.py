@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from studio import operations
@@ -36,7 +36,8 @@ from workspaces.models import (
     Workspace,
     WorkspaceState,
 )
-from workspaces.services import refresh_pull_request, remove_project, request_removal, retry_merge, update_project
+from workspaces.removal_admin import remove_workspaces
+from workspaces.services import refresh_pull_request, remove_project, retry_merge, update_project
 from workspaces.services.merges.request import ACTIVE
 from workspaces.services.ownership import unknown_folders
 from workspaces.services.projects import EDITABLE
@@ -166,9 +167,9 @@ class WorkspaceAdmin(ReadOnly, LiveListMixin, WorkspaceAdminBase):
         return {f"project:{row.project_id}" for row in rows}
 
     @admin.action(description="Remove the workspace, keeping a patch of what is not merged", permissions=["operate"])
-    def remove(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> None:
-        """Remove workspaces, again too where it failed."""
-        for_each(self, request, queryset, request_removal, "is being removed")
+    def remove(self, request: HttpRequest, queryset: QuerySet[Workspace]) -> HttpResponse | None:
+        """Remove workspaces, again too where it failed, after it was shown what goes."""
+        return remove_workspaces(self, request, queryset)
 
 
 @admin.register(MergeAttempt)

@@ -87,10 +87,41 @@ def test_project__is_removed_by_the_service(operator, project, workspace, checko
     assert not checkout.exists()
 
 
-def test_workspace__is_removed_by_a_job(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):
+def remove(client, workspace, **form):
+    url = reverse("admin:workspaces_workspace_changelist")
+    return client.post(url, {"action": "remove", "_selected_action": [str(workspace.pk)], **form}, follow=True)
+
+
+def test_workspace__is_removed_by_a_job_once_it_was_confirmed_what_goes(
+    operator, workspace, checkout, requested_jobs, django_capture_on_commit_callbacks
+):
+    (checkout / "new.py").write_text("new\n")
+    (checkout / ".gitignore").write_text("*.log\n")
+    (checkout / "old.log").write_text("old\n")
+    page = remove(operator, workspace).content.decode()
+    for words in (
+        "<h1>Remove 1 checkout?</h1>", workspace.branch, "new.py", "old.log", "1 ignored file goes for good",
+        "A patch and a bundle of everything that is not merged", "Its task is not finished",
+    ):  # fmt: skip
+        assert words in page
+    workspace.refresh_from_db()
+    assert (workspace.state, requested_jobs) == ("ready", [])
+    (confirm,) = re.findall(rf'name="confirm-{workspace.pk}" value="(\w+)"', page)
+    given = {"post": "yes", f"confirm-{workspace.pk}": confirm}
+    (checkout / "later.py").write_text("not shown\n")
+    (said,) = remove(operator, workspace, **given).context["messages"]
+    assert "what goes with it has changed since it was shown" in str(said)
+    (checkout / "later.py").unlink()
     with django_capture_on_commit_callbacks(execute=True):
-        assert press(operator, "workspace", "remove", workspace) == ["DEMO-1: is being removed."]
+        (said,) = remove(operator, workspace, **given).context["messages"]
+    assert str(said) == "DEMO-1: is being removed."
     assert ("workspaces.remove", (str(workspace.pk),)) in requested_jobs
+
+
+def test_workspace__that_has_gone_is_not_removed_again(operator, workspace):
+    type(workspace).objects.update(state="removed")
+    (said,) = remove(operator, workspace).context["messages"]
+    assert str(said) == "What you chose has been removed already."
 
 
 def test_merge__is_rung_for_again(operator, workspace, requested_jobs, django_capture_on_commit_callbacks):

@@ -15,6 +15,7 @@ from workspaces.services.checkouts import (
 )
 from workspaces.services.inspection import LeftOut, left_out, look_at
 from workspaces.services.kept import delete_kept, find_kept, hold_kept, mark_seen, open_kept
+from workspaces.services.leaving import leaving_of
 from workspaces.services.merges import (
     bring_up_to_date,
     check_target,
@@ -45,6 +46,7 @@ from workspaces.services.retention import (
     let_go,
     look_before_removal,
     release_workspace,
+    remove_confirmed,
 )
 from workspaces.services.starting import (
     make_workspace,
@@ -76,6 +78,7 @@ __all__ = [
     "hold_kept",
     "hold_workspace",
     "instructions",
+    "leaving_of",
     "left_markers",
     "left_out",
     "let_go",
@@ -90,6 +93,7 @@ __all__ = [
     "register_project",
     "release_workspace",
     "relocate_project",
+    "remove_confirmed",
     "remove_project",
     "remove_workspace",
     "repair_workspace",

@@ -89,6 +89,11 @@ def discard_workspace(*, actor: Person, workspace: Workspace, confirm: str = "")
     require_role(actor, workspace.project, Role.MAINTAINER)
     row = Workspace.objects.select_related("project").get(pk=workspace.pk)
     _require_removable(row)
+    remove_confirmed(row, confirm)
+
+
+def remove_confirmed(row: Workspace, confirm: str) -> None:
+    """Have the workspace removed by somebody who was shown what goes, as `confirm` says; see `discard_workspace`."""
     if row.state == WorkspaceState.REMOVING:
         request_removal(row)
         return
