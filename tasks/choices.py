@@ -224,6 +224,11 @@ ERRORS: dict[str, ErrorText] = {
         "The pull request could not be opened or brought up to date. The change is kept.",
         "Read the reason; “Check the connection” in the project's forge settings says what is missing. Then complete again.",
     ),
+    "pull_request_marked": ErrorText(
+        "The pull request was refused and nothing was pushed.",
+        "Request changes, or take the lines out in the task's checkout, then open it again. If they are meant to stand there, tick "
+        "that in its form (in the API: `markers_meant`).",
+    ),
     "pull_request_closed": ErrorText(
         "The pull request was closed on the forge without being merged.",
         "Request changes, open it again there, or complete the task another way.",

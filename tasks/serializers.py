@@ -250,6 +250,6 @@ class ActionSerializer(StrictSerializer[Any]):
         child=serializers.CharField(max_length=NAME_LIMIT, trim_whitespace=False),
         required=False,
         max_length=MARKED_LIMIT,
-        help_text="With complete by a merge: the files, as `marked` of the merge's preview names them, in which lines of a "
-        "conflict are meant to stand.",
+        help_text="With complete by a merge or a pull request: the files, as `marked` of the merge's preview or the refusal names "
+        "them, in which lines of a conflict are meant to stand.",
     )

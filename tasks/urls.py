@@ -19,6 +19,7 @@ urlpatterns = [
     path("projects/<str:key>/usage/", usage.usage, name="project-usage"),
     path("projects/<str:key>/tasks/new/", board.create, name="task-create"),
     path("projects/<str:key>/settings/forge/import/", pull_request.import_from_forge, name="project-import-issues"),
+    path("tasks/<str:ref>/pull-request/markers/", merge.proposed, name="task-proposed"),
     path("tasks/<str:ref>/pull-request/<slug:action>/", pull_request.act, name="pull-request-act"),
     path("tasks/<str:ref>/", task.task, name="task"),
     path("tasks/<str:ref>/edit/", task.task_edit, name="task-edit"),

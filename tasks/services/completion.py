@@ -66,7 +66,7 @@ def request(
     if task.workspace is None:
         raise Conflict(f"{task.key} has no workspace to merge; complete it with “none”.", allowed=["complete"])
     if way == CompletionWay.PULL_REQUEST:
-        _propose(task, task.workspace, wording, actor=actor, reason=reason)
+        _propose(task, task.workspace, wording, meant, actor=actor, reason=reason)
         return
     try:
         attempt = request_merge(
@@ -80,12 +80,19 @@ def request(
     except Conflict as error:
         error.allowed = possible_for(task)
         raise
-    said = f" Lines of a conflict are meant in {', '.join(attempt.meant)}." if attempt.meant else ""
-    record(task, "complete", actor=actor, reason=cut(f"{reason or f'Asked for: {way}.'}{said}", REASON_LIMIT))
+    asked = reason or f"Asked for: {way}."
+    record(task, "complete", actor=actor, reason=cut(f"{asked}{_meant(attempt.meant)}", REASON_LIMIT))
     show(task, Card(RunState.RUNNING, reason=f"Merging into {attempt.target_branch}."))
 
 
-def _propose(task: Task, workspace: Workspace, wording: Wording, *, actor: Actor, reason: str) -> None:
+def _meant(files: Sequence[str]) -> str:
+    """What the history says about lines of a conflict that somebody lets stand."""
+    return f" Lines of a conflict are meant in {', '.join(files)}." if files else ""
+
+
+def _propose(
+    task: Task, workspace: Workspace, wording: Wording, meant: Sequence[str], *, actor: Actor, reason: str
+) -> None:
     """Have the pull request opened, or brought up to date when there is one."""
     try:
         row = request_pull_request(
@@ -93,11 +100,13 @@ def _propose(task: Task, workspace: Workspace, wording: Wording, *, actor: Actor
             title=wording.title or made_title(task),
             body=wording.body or made_body(task),
             draft=wording.draft,
+            meant=meant,
         )
     except Conflict as error:
         error.allowed = possible_for(task)
         raise
-    record(task, "complete", actor=actor, reason=reason or f"Asked for: {CompletionWay.PULL_REQUEST}.")
+    asked = reason or f"Asked for: {CompletionWay.PULL_REQUEST}."
+    record(task, "complete", actor=actor, reason=cut(f"{asked}{_meant(meant)}", REASON_LIMIT))
     doing = "Opening a pull request." if row.number is None else f"Bringing pull request #{row.number} up to date."
     show(task, Card(RunState.RUNNING, reason=doing))
 

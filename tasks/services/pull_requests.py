@@ -33,6 +33,7 @@ from workspaces.models import (
 )
 from workspaces.selectors import require_role
 from workspaces.services import LeftOut, left_out, refresh_pull_request
+from workspaces.services.merges.markers import MARKED
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 ACTIVE = (PullRequestState.INTENDED, PullRequestState.OPEN)
 TITLE_LIMIT = 200  # characters of a finding's title that is made of a comment
 COMMENT_LIMIT = 20_000
-FAILED = ("pull_request_failed", "pull_request_closed")
+FAILED = ("pull_request_failed", "pull_request_marked", "pull_request_closed")
 EARLY = "merged_early"  # what came after is for a person to decide about
 CHECKED = {
     ChecksState.NONE: "",
@@ -149,8 +150,8 @@ def _card(task: Task, row: PullRequest) -> Card | None:
         return None
     again = f" It is tried again at {row.next_sync_at:%H:%M} UTC." if row.push_requested_at and row.next_sync_at else ""
     # A task that waits for a forge is not locked up: everything else can be done with it meanwhile.
-    reason = f"{ERRORS['pull_request_failed'].sentence} {row.error}{again}"
-    return Card(RunState.WAITING, Needs.REVIEW, reason, "pull_request_failed")
+    code = "pull_request_marked" if row.error_code == MARKED else "pull_request_failed"
+    return Card(RunState.WAITING, Needs.REVIEW, f"{ERRORS[code].sentence} {row.error}{again}", code)
 
 
 def words_of(row: PullRequest) -> str:

@@ -15,6 +15,7 @@ from tasks.choices import CompletionWay
 from tasks.models import Task
 from workspaces.models import Workspace
 from workspaces.services import conflicted_files, preview_merge
+from workspaces.services.merges.markers import proposed_markers
 from workspaces.services.merges.preview import Preview
 from workspaces.services.merges.request import MARKED_LIMIT
 from workspaces.services.merges.request import WAYS as POSSIBLE
@@ -47,6 +48,19 @@ def merge_preview(request: HttpRequest, ref: str) -> HttpResponse:
     except StudioError as error:
         context["trouble"] = error.message
     return render(request, "tasks/_merge_preview.html", context)
+
+
+@require_GET
+def proposed(request: HttpRequest, ref: str) -> HttpResponse:
+    """The lines of a conflict that a pull request would bring, for its form."""
+    _, workspace = _subject(request, ref)
+    context: dict[str, Any] = {}
+    try:
+        found = proposed_markers(workspace)
+        context |= {"files": found, "marked": json.dumps(found) if len(found) <= MARKED_LIMIT else ""}
+    except StudioError as error:
+        context["trouble"] = error.message
+    return render(request, "tasks/_pull_request_marked.html", context)
 
 
 def meant_of(form: QueryDict) -> list[str]:

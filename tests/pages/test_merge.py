@@ -13,7 +13,7 @@ from studio import outbox
 from tasks.choices import Needs, Status
 from tasks.services.advance import advance_merge
 from tests import factories
-from tests.pages.conftest import body
+from tests.pages.conftest import FRAGMENT, body
 from tests.repositories import git
 from workspaces.models import MergeAttempt, MergeState
 from workspaces.services import commit_left, ensure_workspace, run_merge
@@ -94,6 +94,18 @@ def marked(task):
         (Path(task.workspace.path) / name).write_text(CLASH)
     commit_left(task.workspace, message="Marks", author_name="agent")
     return names
+
+
+def test_markers__of_a_pull_request_are_named_and_can_be_meant(as_owner, as_stranger, task, marked):
+    url = f"/tasks/{task.key}/pull-request/markers/"
+    page = body(as_owner.get(url, headers=FRAGMENT))
+    assert "are left in 2 files: it would be refused." in page
+    value = html.unescape(re.search(r'name="markers_meant" value="([^"]+)">', page)[1])
+    assert json.loads(value) == marked
+    assert as_stranger.get(url).status_code == 404
+    for name in marked:
+        (Path(task.workspace.path) / name).write_text("Resolved.\n")
+    assert body(as_owner.get(url, headers=FRAGMENT)).strip() == ""
 
 
 def test_markers__are_named_and_can_be_meant(as_owner, task, marked):

@@ -97,6 +97,30 @@ def bells(requested_jobs, django_capture_on_commit_callbacks):
     return rung
 
 
+CLASH = "<<<<<<< one\n1\n=======\n2\n>>>>>>> two\n"
+
+
+def test_complete__lines_of_a_conflict_are_refused_unless_they_are_meant(ready, forge):
+    ready.write("docs.md", CLASH)
+    ready.act("complete", how="pull_request")
+    row = sync()
+    assert (row.state, row.error_code, forge.pulls) == (PullRequestState.FAILED, "merge_marked", [])
+    assert ready.shown == (Status.REVIEW, RunState.WAITING, Needs.REVIEW, "pull_request_marked")
+    assert "Lines of an unresolved conflict are left in docs.md." in ready.task.reason
+    assert git(forge.remote, "branch", "--list", "studio/*") == ""
+    ready.act("complete", how="pull_request", markers_meant=["docs.md"])
+    assert ready.task.history.last().reason.endswith("Lines of a conflict are meant in docs.md.")
+    row = sync()
+    assert (row.state, row.meant) == (PullRequestState.OPEN, ["docs.md"])
+    # What is meant stays meant while it is open; what comes new is refused.
+    ready.write("more.md", CLASH)
+    ready.act("complete", how="pull_request")
+    row = sync()
+    assert (row.state, row.meant) == (PullRequestState.OPEN, ["docs.md"])
+    assert "are left in more.md." in ready.fresh().reason
+    assert "more.md" not in git(forge.remote, "ls-tree", "--name-only", row.head_branch)
+
+
 @both_forges
 def test_complete__opens_one_pull_request_with_what_the_task_says(ready, forge, requested_jobs):
     PhaseRun.objects.filter(phase=Phase.IMPLEMENTATION).update(summary="It says goodbye now.")

@@ -73,6 +73,9 @@ class PullRequest(Claimable):
     base_branch = models.CharField(max_length=250)
     head_commit = models.CharField(max_length=64, blank=True, help_text="What was pushed last.")
     merge_commit = models.CharField(max_length=64, blank=True)
+    meant = models.JSONField(
+        default=list, blank=True, help_text="Files in which lines of a conflict are meant to stand, as who asked says."
+    )
     push_requested_at = models.DateTimeField(null=True, blank=True, help_text="The branch is to be pushed.")
     checks = models.JSONField(default=list, blank=True)  # {id, name, state, url, summary}
     checks_state = models.CharField(max_length=10, choices=ChecksState, blank=True, default=ChecksState.NONE)

@@ -41,6 +41,8 @@ from workspaces.models import (
 )
 from workspaces.services.checkouts import AGENT_EMAIL, ERROR_LIMIT, commit_locked, opened
 from workspaces.services.inspection import knows
+from workspaces.services.merges import markers
+from workspaces.services.merges.request import meant_names
 from workspaces.signals import pull_request_changed
 from workspaces.vcs import vcs_named
 from workspaces.vcs.base import Person, Raced
@@ -61,11 +63,14 @@ BODY_LIMIT = 60_000
 SUMMARY_KEPT = 2_000
 
 
-def request_pull_request(*, workspace: Workspace, title: str, body: str, draft: bool | None = None) -> PullRequest:
+def request_pull_request(
+    *, workspace: Workspace, title: str, body: str, draft: bool | None = None, meant: Sequence[str] = ()
+) -> PullRequest:
     """Have the workspace's branch pushed and a pull request opened for it, once the transaction has committed.
 
-    One that is open already is brought up to date instead: its branch is pushed again. Raises Conflict without a forge
-    or a ready workspace, Invalid without a title.
+    One that is open already is brought up to date instead: its branch is pushed again. `meant` are the files in which lines
+    of a conflict are meant to stand; that holds for as long as the pull request is open. Raises Conflict without a forge or a
+    ready workspace, Invalid without a title.
     """
     if workspace.state != WorkspaceState.READY:
         raise Conflict(workspace.absence, allowed=[])
@@ -81,9 +86,16 @@ def request_pull_request(*, workspace: Workspace, title: str, body: str, draft: 
         "head_branch": workspace.branch,
         "base_branch": connection.base_branch or workspace.base_branch,
     }
-    due = {"push_requested_at": now(), "next_sync_at": now(), "attempts": 0, "error": "", "error_code": ""}
+    due: dict[str, object] = {
+        "push_requested_at": now(),
+        "next_sync_at": now(),
+        "attempts": 0,
+        "error": "",
+        "error_code": "",
+    }
     with transaction.atomic():
         active = PullRequest.objects.select_for_update().filter(workspace=workspace, state__in=ACTIVE).first()
+        due["meant"] = meant_names([*meant, *(active.meant if active is not None else ())])
         if active is None:
             active = _new(workspace, {**values, **due})
         elif active.number is None:
@@ -144,7 +156,7 @@ def sync_pull_request(pull_request_id: uuid.UUID | str) -> None:
     epoch = claim(PullRequest.objects.filter(pk=row.pk, state__in=ACTIVE), seconds=LEASE_SECONDS)
     if epoch is None:
         return
-    row.refresh_from_db(fields=["push_requested_at", "state", "head_commit", "attempts", "number"])
+    row.refresh_from_db(fields=["push_requested_at", "meant", "state", "head_commit", "attempts", "number"])
     # Counted before it begins: work that kills its worker is bounded like work that fails.
     fenced(PullRequest, row.pk, epoch).update(attempts=Least(F("attempts") + 1, MOST_ATTEMPTS))
     try:
@@ -201,10 +213,13 @@ def _push(row: PullRequest, connection: ForgeConnection) -> str:
         raise ForgeError(
             f"There is nothing to pull: {workspace.label} does not differ from its base.", code="no_change"
         )
+    vcs, repository = vcs_named(workspace.project.vcs), Path(workspace.project.path)
+    left = markers.marked_files(workspace, vcs, repository, markers.fork_of(workspace, vcs, commit), commit)
+    if left := [file for file in left if file not in row.meant]:
+        raise ForgeError(markers.refusal(left), code=markers.MARKED)
     header = push_header(connection.base_url, address, unseal(connection.sealed_token))
-    vcs = vcs_named(workspace.project.vcs)
     # The address that was looked at is the one that gets the token, not what its name may mean to a push.
-    where = (Path(workspace.project.path), address if header else connection.remote, commit, row.head_branch)
+    where = (repository, address if header else connection.remote, commit, row.head_branch)
     try:
         vcs.push(*where, expected=row.head_commit, header=header)
     except Raced:

@@ -1,4 +1,4 @@
-"""Lines of a conflict that a merge would bring onto its target: found, named, and whether somebody says that they are meant."""
+"""Lines of a conflict that a merge or a pull request would bring onto its target: found, named, and whether somebody says that they are meant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from studio.kernel.text import cut
 from workspaces.models import MergeAttempt, MergeState, Workspace
+from workspaces.services.checkouts import opened
 from workspaces.services.merges.request import NAME_LIMIT
 from workspaces.vcs.base import Vcs, readable
 
@@ -25,8 +26,22 @@ def marked_files(workspace: Workspace, vcs: Vcs, place: Path, base: str, head: s
     return [cut(readable(file), NAME_LIMIT) for file in found]
 
 
+def proposed_markers(workspace: Workspace) -> list[str]:
+    """The files to which a pull request of the checkout, as it is now, would add lines of an unresolved conflict."""
+    with opened(workspace) as (vcs, path):
+        head = vcs.status(path, workspace.base_branch).head
+        return marked_files(workspace, vcs, path, fork_of(workspace, vcs, head))
+
+
+def fork_of(workspace: Workspace, vcs: Vcs, head: str) -> str:
+    """Where the change that ends in `head` left the branch that the workspace came from."""
+    repository = Path(workspace.project.path)
+    tip = vcs.tip(repository, workspace.base_branch)
+    return (vcs.common(repository, tip, head) if tip else None) or workspace.base_commit
+
+
 def refusal(files: Collection[str]) -> str:
-    """Why a merge with such files is refused, and what to do."""
+    """Why a merge or a pull request with such files is refused."""
     named = list(files)[:NAMED]
     more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
     return f"Lines of an unresolved conflict are left in {', '.join(named)}{more}."

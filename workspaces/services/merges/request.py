@@ -72,8 +72,13 @@ def request_merge(
         how=how,
         target_branch=target or workspace.base_branch,
         message=clean(message),
-        meant=[cut(clean(file), NAME_LIMIT) for file in meant[:MARKED_LIMIT]],
+        meant=meant_names(meant),
     )
+
+
+def meant_names(files: Sequence[str]) -> list[str]:
+    """The files of which somebody says that lines of a conflict are meant in them; cleaned and bounded."""
+    return [cut(clean(file), NAME_LIMIT) for file in files[:MARKED_LIMIT]]
 
 
 def request_revert(*, merge: MergeAttempt, message: str, actor: AbstractBaseUser | None = None) -> MergeAttempt:
