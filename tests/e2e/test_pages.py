@@ -230,6 +230,7 @@ def test_words__survive_other_tabs_and_what_one_does_elsewhere(studio, project, 
     task = person.task(key)
     edit = task.ask("edit")
     words = f"My words\n\n{script()}"
+    expect(edit.locator("summary")).to_have_accessible_name("Edit")
     edit.get_by_label("Description").fill(words)
     task.tab("History")
     studio.call("PATCH", f"/tasks/{key}", {"title": "Write more"})
