@@ -42,6 +42,10 @@ def test_code__is_readable_on_every_ground(theme, scheme):
     assert not poor, scheme
 
 
+def test_sheets__have_one_subject_each():
+    assert {sheet.name: lines for sheet in CSS.glob("*.css") if (lines := sheet.read_text().count("\n")) > 320} == {}
+
+
 def test_sheets__do_not_style_each_others_things():
     """Pages load several of them: a bare class belongs to one."""
     plain = re.compile(r"/\*.*?\*/|@[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", re.DOTALL)
