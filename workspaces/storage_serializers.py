@@ -119,7 +119,8 @@ class LeavingSerializer(serializers.Serializer[Any]):
     )
     nested = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Repositories inside the checkout, and submodules with work of their own: moved to the kept work.",
+        help_text="Repositories inside the checkout, and submodules with work of their own, their files gone or not: moved "
+        "to the kept work.",
     )
     lost_files = serializers.IntegerField(help_text="Ignored files: they are in no commit and are not kept.")
     lost_bytes = serializers.IntegerField()

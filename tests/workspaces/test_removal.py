@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from tests.factories import git, make_repository
-from workspaces.models import Workspace
+from workspaces.models import KeptWork, Workspace
 from workspaces.services import (
     commit_left,
     diff_for,
@@ -37,6 +37,10 @@ def remove(workspace) -> Workspace:
     remove_workspace(workspace.pk)
     workspace.refresh_from_db()
     return workspace
+
+
+def die(*_args, **_options):
+    raise KeyboardInterrupt
 
 
 def leftovers(repository):
@@ -167,9 +171,6 @@ def test_remove__work_in_a_submodule_is_moved_not_deleted(submodule, monkeypatch
     found = leaving_of(row)
     assert (found.nested, found.needs_confirmation) == (["vendor/inner/"], False)
 
-    def die(*_args, **_options):
-        raise KeyboardInterrupt
-
     if step:
         with monkeypatch.context() as broken:
             broken.setattr(GitVcs, step, staticmethod(die))
@@ -181,6 +182,39 @@ def test_remove__work_in_a_submodule_is_moved_not_deleted(submodule, monkeypatch
     assert git(kept, "status", "--porcelain") == "?? new.py\n"
     patch = Path(row.kept_patch).read_text()
     assert f"+Subproject commit {made}" in patch  # the pointer is moved on, not deleted
+
+
+@pytest.mark.parametrize("step", ["", "take_stranded", "export", "remove_checkout"])
+@pytest.mark.parametrize("gone", ["files", "checkout"])
+def test_remove__commits_of_a_submodule_that_was_emptied_are_moved_not_deleted(submodule, monkeypatch, step, gone):
+    row, inner = submodule
+    git(
+        inner,
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.invalid",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "Inside",
+    )
+    made = git(inner, "rev-parse", "HEAD").strip()
+    if gone == "files":
+        git(row.path, "submodule", "deinit", "-q", "--force", "vendor/inner")
+    else:
+        shutil.rmtree(row.path)
+    found = leaving_of(row)
+    assert found.nested == ["vendor/inner (the commits of a submodule whose files are gone)"]
+    if step:
+        with monkeypatch.context() as broken:
+            broken.setattr(GitVcs, step, staticmethod(die))
+            with pytest.raises(KeyboardInterrupt):
+                remove(row)
+    remove(row)
+    kept = KeptWork.objects.get(workspace=row)
+    assert (row.state, git(Path(kept.folder) / "inner.git", "rev-parse", "HEAD").strip()) == ("removed", made)
 
 
 def test_remove__twice_and_swept(workspace, checkout, requested_jobs, django_capture_on_commit_callbacks):

@@ -95,6 +95,7 @@ def _look(row: Workspace, found: Leaving) -> None:
     head = vcs.tip(repository, row.branch)
     found.branch = row.branch if head is not None else ""
     if not vcs.owns_checkout(repository, path):
+        found.nested = _named(_emptied(vcs.stranded(repository, path)))
         if path.exists() and row.state == WorkspaceState.READY and not vcs.is_unfinished(repository, path):
             raise Upstream("The checkout has lost its link to the repository. Repair it first; then it can be removed.")
         found.standing = standing_of(row, head) if head is not None else found.standing
@@ -102,11 +103,16 @@ def _look(row: Workspace, found: Leaving) -> None:
     status = vcs.status(path, row.base_branch)
     found.standing = standing_of(row, status.head)
     files = sorted({*status.staged, *status.unstaged, *status.untracked, *status.conflicted})
-    found.nested = _named([name for name in vcs.nested_repositories(path) if name.endswith("/")])
+    inside = [name for name in vcs.nested_repositories(path) if name.endswith("/")]
+    found.nested = _named([*inside, *_emptied(vcs.stranded(repository, path, inside))])
     found.uncommitted = len(files) - len(set(files).intersection(found.nested))
     found.uncommitted_names = _named([name for name in files if not name.endswith("/")])
     found.facts.extend(files)
     _weigh(path, repository, vcs.ignored(path), found)
+
+
+def _emptied(submodules: Sequence[str]) -> list[str]:
+    return [f"{name} (the commits of a submodule whose files are gone)" for name in submodules]
 
 
 def _named(names: Sequence[str]) -> list[str]:

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 600.0  # until a removal that failed is tried again
 IN_USE_SECONDS = 30.0  # until one that somebody's process stood in the way of is
 KEEPER = Person("OpenCode Studio", AGENT_EMAIL)
+NAME_LIMIT = 50  # characters of a submodule's name that its kept folder is called by
 
 
 def request_removal(workspace: Workspace, *, unless_kept: bool = False) -> bool:
@@ -149,8 +150,17 @@ def _keep_nested(row: Workspace, vcs: Vcs, path: Path) -> str:
             continue
         vcs.loosen(path, nested)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = folder / source.name
-        source.rename(place if not place.exists() else folder / f"{source.name}-{number}-{now():%H%M%S%f}")
+        source.rename(_free(folder, source.name, number))
+    return str(folder) if folder.exists() else ""
+
+
+def _keep_stranded(row: Workspace, vcs: Vcs, repository: Path, path: Path) -> str:
+    """Move the commits of submodules whose files are gone to where patches are kept; that folder."""
+    folder = kept_folder(row) / kept_stem(row)
+    for number, submodule in enumerate(vcs.stranded(repository, path), start=1):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = _free(folder, f"{Path(submodule).name[:NAME_LIMIT]}.git", number)
+        vcs.take_stranded(repository, path, submodule, place)
     return str(folder) if folder.exists() else ""
 
 
@@ -162,3 +172,10 @@ def kept_folder(row: Workspace) -> Path:
 def kept_stem(row: Workspace) -> str:
     """The name, without ending, of what is kept of this workspace."""
     return f"{re.sub(r'[^a-z0-9]+', '-', row.label.lower()).strip('-')[:40] or 'work'}-{row.pk.hex[:8]}"
+    kept = _keep_stranded(row, vcs, repository, path) or kept
+def _free(folder: Path, name: str, number: int) -> Path:
+    """A place for something called `name` where nothing is."""
+    place = folder / name
+    return place if not place.exists() else folder / f"{name}-{number}-{now():%H%M%S%f}"
+
+

@@ -269,6 +269,17 @@ class Vcs(Protocol):
         """Make such a folder fit to be moved away whole, and its absence no change of the checkout. Idempotent."""
         ...
 
+    def stranded(self, repository: Path, checkout: Path, besides: Sequence[str] = ()) -> list[str]:
+        """Submodules whose files are gone from the checkout, with commits that none of their remotes has, by name.
+
+        What goes with one of the folders `besides` is not named. The checkout may be missing.
+        """
+        ...
+
+    def take_stranded(self, repository: Path, checkout: Path, submodule: str, to: Path) -> None:
+        """Move what is left of such a submodule to `to`: a repository that has its commits and no files."""
+        ...
+
     def fork_point(self, checkout: Path, base: str, branch: str, head: str = "HEAD") -> str:
         """Where `head` left `branch`: `base`, or a later commit of the branch that was brought in since."""
         ...

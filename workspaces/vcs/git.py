@@ -16,6 +16,7 @@ from workspaces.vcs import (
     git_push,
     git_repair,
     git_revert,
+    git_stranded,
     git_submodules,
     git_target,
     git_update,
@@ -48,6 +49,8 @@ class GitVcs:
     ignored = staticmethod(git_checkout.ignored)
     nested_repositories = staticmethod(git_checkout.nested_repositories)
     loosen = staticmethod(git_submodules.loosen)
+    stranded = staticmethod(git_stranded.stranded)
+    take_stranded = staticmethod(git_stranded.take_stranded)
     export = staticmethod(git_checkout.export)
     bring_back = staticmethod(git_kept.bring_back)
 

@@ -36,7 +36,9 @@ KEPT_REFS = "refs/studio/kept"
 def create_checkout(repository: Path, checkout: Path, branch: str, base: str) -> None:
     """Make `checkout` on `branch`, which begins at `base` unless it exists. Finishes what a crash left half made."""
     if owns_checkout(repository, checkout):
+        _put_submodules_back(repository, checkout)
         return
+    _put_submodules_aside(repository, checkout)
     delete_tree(checkout)
     checkout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if tip(repository, branch) is None:
@@ -47,11 +49,29 @@ def create_checkout(repository: Path, checkout: Path, branch: str, base: str) ->
         target = ["--end-of-options", str(checkout), branch]
     # Forced twice, because an earlier try that was killed left its entry, and locked.
     git(repository, "worktree", "add", "--quiet", "--force", "--force", *target, timeout=LONG_TIMEOUT)
+    _put_submodules_back(repository, checkout)
+
+
+def _put_submodules_aside(repository: Path, checkout: Path) -> None:
+    """Save the commits of submodules from git, which makes its folder for the checkout anew when the checkout was deleted."""
+    admin, aside = admin_folder(repository, checkout), _aside(repository, checkout)
+    if admin is not None and (admin / "modules").is_dir() and not aside.exists():
+        (admin / "modules").rename(aside)
+
+
+def _put_submodules_back(repository: Path, checkout: Path) -> None:
+    admin, aside = admin_folder(repository, checkout), _aside(repository, checkout)
+    if admin is not None and aside.exists() and not (admin / "modules").exists():
+        aside.rename(admin / "modules")
+
+
+def _aside(repository: Path, checkout: Path) -> Path:
+    return store(repository) / f"studio-modules-{checkout.name}"
 
 
 def owns_checkout(repository: Path, checkout: Path) -> bool:
     """Whether `checkout` is a complete checkout of this repository; repairs its link when only that is missing."""
-    admin = _admin_folder(repository, checkout)
+    admin = admin_folder(repository, checkout)
     if admin is None or _begun(admin) or not checkout.is_dir():
         return False
     link = checkout / ".git"
@@ -65,7 +85,7 @@ def owns_checkout(repository: Path, checkout: Path) -> bool:
 
 def is_unfinished(repository: Path, checkout: Path) -> bool:
     """Whether making `checkout` was begun and not ended, so that nobody has worked in it yet."""
-    admin = _admin_folder(repository, checkout)
+    admin = admin_folder(repository, checkout)
     return admin is not None and _begun(admin)
 
 
@@ -75,7 +95,7 @@ def _begun(admin: Path) -> bool:
     return not (admin / "index").exists() or (lock.exists() and lock.read_bytes().startswith(b"initializing"))
 
 
-def _admin_folder(repository: Path, checkout: Path) -> Path | None:
+def admin_folder(repository: Path, checkout: Path) -> Path | None:
     """Where the repository keeps the state of this checkout; None when it does not know it."""
     folder = store(repository) / "worktrees"
     if not folder.is_dir():
@@ -110,7 +130,7 @@ def remove_checkout(repository: Path, checkout: Path) -> None:
     It goes out of its place whole: one that is half deleted would be taken for somebody's work by the next try.
     """
     gone = out_of_place(checkout)
-    admin = _admin_folder(repository, checkout)
+    admin = admin_folder(repository, checkout)
     if admin is not None:
         forget_exclude(repository, admin)
         git(repository, "worktree", "remove", "--force", "--force", "--end-of-options", str(checkout))

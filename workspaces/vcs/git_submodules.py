@@ -47,7 +47,7 @@ def ignored_inside(checkout: Path, env: Mapping[str, str] | None = None, depth: 
     until = time.monotonic() + LOOK_SECONDS
     for path in _pointers(checkout, env):
         place = checkout / path
-        own = _own_folder(place)
+        own = own_folder(place)
         if own is None or not depth or _holds_work(place, depth, until):
             continue
         with _borrowed(place, own) as inner:
@@ -88,8 +88,8 @@ def _holds_work(place: Path, depth: int, until: float) -> bool:
     try:
         if not any(place.iterdir()):
             return False  # it was not fetched
-        own = _own_folder(place)
-        if own is None or not depth or time.monotonic() > until or _has_commits(place, own):
+        own = own_folder(place)
+        if own is None or not depth or time.monotonic() > until or has_commits(place, own):
             return True
         with _borrowed(place, own) as env:
             asked = ("status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=dirty")
@@ -98,7 +98,7 @@ def _holds_work(place: Path, depth: int, until: float) -> bool:
         return True
 
 
-def _own_folder(place: Path) -> Path | None:
+def own_folder(place: Path) -> Path | None:
     """The submodule's git folder; None where there is none that can be used."""
     link = place / ".git"
     if link.is_symlink():
@@ -111,7 +111,7 @@ def _own_folder(place: Path) -> Path | None:
     return None
 
 
-def _has_commits(place: Path, own: Path) -> bool:
+def has_commits(place: Path, own: Path) -> bool:
     """Whether HEAD, a branch or the stash has a commit that no remote is known to have. Where a shallow one ends, it was fetched."""
     fetched: list[str] = []
     if (own / "shallow").is_file():
@@ -146,7 +146,7 @@ def _borrowed(place: Path, own: Path) -> Iterator[dict[str, str]]:
 
 
 def _bring_in(place: Path, modules: Path, depth: int) -> None:
-    own, inner = _own_folder(place), list[str]()
+    own, inner = own_folder(place), list[str]()
     if own is not None and depth:
         with contextlib.suppress(VcsError, OSError), _borrowed(place, own) as env:
             inner = _pointers(place, env)
@@ -156,13 +156,13 @@ def _bring_in(place: Path, modules: Path, depth: int) -> None:
     if own is not None and link.is_file() and modules in own.parents and not inside.exists():
         config = ("--file", str(own / "config"), "--unset-all", "core.worktree")
         git(place.parent, "config", *config, ok=(0, 5), discover=True)
-        _move(own, inside)
+        move_folder(own, inside)
     if (inside / "HEAD").is_file() and not link.is_dir():
         link.unlink(missing_ok=True)
         inside.rename(link)
 
 
-def _move(folder: Path, to: Path) -> None:
+def move_folder(folder: Path, to: Path) -> None:
     """Move a folder in one step; from another disk it is copied, and what is left there goes with the checkout."""
     try:
         folder.rename(to)

@@ -53,6 +53,8 @@ class JjVcs:
     ignored = staticmethod(jj_changes.ignored)
     nested_repositories = staticmethod(jj_changes.nested_repositories)
     loosen = staticmethod(jj_changes.loosen)
+    stranded = staticmethod(jj_changes.stranded)
+    take_stranded = staticmethod(jj_changes.take_stranded)
     commit_all = staticmethod(jj_commit.commit_all)
     update_checkout = staticmethod(jj_update.update_checkout)
     take_back_update = staticmethod(jj_update.take_back_update)

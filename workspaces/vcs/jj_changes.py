@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,6 +153,17 @@ def nested_repositories(checkout: Path) -> list[str]:
 def loosen(checkout: Path, nested: str) -> None:
     """Nothing: jj keeps no part of a repository inside the checkout elsewhere, and does not miss a submodule's folder."""
     del checkout, nested
+
+
+def stranded(repository: Path, checkout: Path, besides: Sequence[str] = ()) -> list[str]:
+    """None: jj keeps nothing of a submodule."""
+    del repository, checkout, besides
+    return []
+
+
+def take_stranded(repository: Path, checkout: Path, submodule: str, to: Path) -> None:
+    """Nothing, for there are none."""
+    del repository, checkout, submodule, to
 
 
 def ignored(checkout: Path) -> list[str]:

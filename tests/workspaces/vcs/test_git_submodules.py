@@ -1,15 +1,21 @@
-"""Submodules that were fetched into a checkout: what of them would go with it is found, and can be moved away whole."""
+"""Submodules that were fetched into a checkout: what of them would go with it is found, and can be moved away whole.
+
+Also of those whose files are gone again.
+"""
 
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.repositories import git, make_repository
 from tests.workspaces.vcs.conftest import ADA, VCS, mine, tip, write
-from workspaces.vcs import git_submodules
+from workspaces.vcs import git_checkout, git_stranded, git_submodules
+from workspaces.vcs.base import VcsError
+from workspaces.vcs.git_command import git_folder
 
 FILES_ALLOWED = ("-c", "protocol.file.allow=always", "-c", "user.name=A", "-c", "user.email=a@example.invalid")
 
@@ -143,7 +149,7 @@ def test_loosen__it_is_a_repository_wherever_it_goes(checkout, sub, tmp_path, mo
     deep, made = commit(sub / "deep"), commit(sub)
     write(sub, {"lib.py": "not committed\n"})
     head = VCS.commit_all(checkout, "studio/x", "The pointer", ADA)
-    move, rename = git_submodules._move, Path.rename
+    move, rename = git_submodules.move_folder, Path.rename
 
     def moved(folder, to):
         if died == "before the move":
@@ -160,7 +166,7 @@ def test_loosen__it_is_a_repository_wherever_it_goes(checkout, sub, tmp_path, mo
         return rename(path, to)
 
     with monkeypatch.context() as broken:
-        broken.setattr(git_submodules, "_move", moved)
+        broken.setattr(git_submodules, "move_folder", moved)
         broken.setattr(Path, "rename", renamed)
         if died:
             with pytest.raises(KeyboardInterrupt):
@@ -184,3 +190,77 @@ def test_loosen__takes_no_git_folder_that_stays(repository, checkout, sub):
     VCS.loosen(checkout, "vendor/inner/")
     assert (own / "HEAD").is_file()
     assert (sub / ".git").is_file()
+
+
+def deinit(checkout, sub):
+    git(checkout, "submodule", "deinit", "-q", "--force", "vendor/inner")
+    assert not any(sub.iterdir())
+
+
+GONE = {
+    "deinit": deinit,
+    "its folder": lambda checkout, sub: shutil.rmtree(sub),
+    "out of the index": lambda checkout, sub: git(checkout, "rm", "-q", "--force", "vendor/inner"),
+    "the checkout": lambda checkout, sub: shutil.rmtree(checkout),
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_stranded__commits_of_a_submodule_without_files(repository, checkout, sub, tmp_path, gone):
+    made = commit(sub)
+    GONE[gone](checkout, sub)
+    assert VCS.stranded(repository, checkout) == ["vendor/inner"]
+    VCS.take_stranded(repository, checkout, "vendor/inner", tmp_path / "kept.git")
+    assert VCS.stranded(repository, checkout) == []
+    assert tip(tmp_path / "kept.git", "HEAD") == made
+    git(tmp_path, *FILES_ALLOWED, "clone", "-q", "kept.git/modules/deep", "again")  # what was inside it is there too
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_stranded__a_checkout_that_is_made_again_has_them_still(repository, checkout, sub, monkeypatch, died):
+    made = commit(sub)
+    shutil.rmtree(checkout)
+    if died:
+        with monkeypatch.context() as broken:
+            broken.setattr(git_checkout, "_put_submodules_back", lambda *_: None)
+            VCS.create_checkout(repository, checkout, "studio/x", "")
+    VCS.create_checkout(repository, checkout, "studio/x", "")
+    assert VCS.stranded(repository, checkout) == ["vendor/inner"]
+    fetch(checkout)
+    assert git(sub, "cat-file", "-t", made).strip() == "commit"
+    assert list((repository / ".git").glob("studio-*")) == []
+
+
+def test_stranded__not_what_was_only_fetched_or_goes_with_its_folder(repository, checkout, sub):
+    commit(sub / "deep")
+    nested = VCS.nested_repositories(checkout)
+    assert (nested, VCS.stranded(repository, checkout, nested)) == (["vendor/inner/"], [])
+    deinit(checkout, sub)
+    assert VCS.stranded(repository, checkout) == ["vendor/inner/modules/deep"]  # the one around it has nothing
+    deep = git_folder(checkout) / "modules" / "vendor" / "inner" / "modules" / "deep"
+    here = ("--git-dir", str(deep), "--work-tree", str(deep))
+    (deep / "HEAD").write_text(git(repository, *here, "rev-parse", "origin/HEAD"))
+    assert VCS.stranded(repository, checkout) == []
+
+
+def test_stranded__what_cannot_be_looked_at_counts(repository, checkout, sub, monkeypatch):
+    deinit(checkout, sub)
+    modules = git_folder(checkout) / "modules"
+    (modules / "vendor" / "inner" / "HEAD").write_text("nothing that git knows\n")
+    assert VCS.stranded(repository, checkout) == ["vendor/inner"]
+    monkeypatch.setattr(git_stranded, "FOLDERS", 1)
+    with pytest.raises(VcsError, match="has more folders than submodules need"):
+        VCS.stranded(repository, checkout)
+
+
+def test_stranded__follows_no_link(repository, checkout, tmp_path):
+    """Whoever puts a link among git's folders gets nothing outside of them looked at or moved."""
+    other = make_repository(tmp_path / "other", files={"a": "a\n"})
+    modules = git_folder(checkout) / "modules"
+    modules.mkdir()
+    (modules / "other").symlink_to(other / ".git")
+    assert VCS.stranded(repository, checkout) == []
+    (modules / "other").unlink()
+    modules.rmdir()
+    modules.symlink_to(other)
+    assert VCS.stranded(repository, checkout) == []
