@@ -19,8 +19,8 @@ def merge(attempt_id: str) -> None:
 
 @shared_task(name=Names.REMOVE_WORKSPACE)
 def remove(workspace_id: str) -> None:
-    """Remove a workspace."""
-    services.remove_workspace(workspace_id)
+    """Remove a workspace whose removal was requested."""
+    services.remove_workspace(workspace_id, requested=True)
 
 
 @shared_task(name=Names.MAKE_WORKSPACE)

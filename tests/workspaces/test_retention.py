@@ -14,7 +14,7 @@ from studio.kernel.clock import now
 from studio.kernel.errors import Conflict, Forbidden, NotFound
 from studio.kernel.permissions import Role
 from tests.factories import git, make_member
-from workspaces import disk
+from workspaces import disk, jobs
 from workspaces.models import KeptWork, Project, PullRequest, Workspace
 from workspaces.services import (
     commit_left,
@@ -26,6 +26,7 @@ from workspaces.services import (
     hold_workspace,
     let_go,
     look_at,
+    look_before_removal,
     make_workspace,
     mark_seen,
     register_project,
@@ -154,6 +155,74 @@ def test_remove__names_an_open_file(workspace, checkout):
         workspace.refresh_from_db()
         assert f"process {process.pid}" in workspace.error
         process.communicate(b"")
+
+
+def confirmed(owner, workspace: Workspace) -> None:
+    """What a person does who was shown what goes."""
+    shown = look_before_removal(actor=owner, workspace=workspace)
+    discard_workspace(actor=owner, workspace=workspace, confirm=shown.fingerprint)
+
+
+@pytest.fixture
+def confirm(owner, workspace, checkout):
+    """A finished workspace with something ignored in it, and what confirms its removal."""
+    (checkout / ".gitignore").write_text("*.sqlite3\n")
+    (checkout / "old.sqlite3").write_text("1\n")
+    release_workspace(workspace)
+    return lambda: confirmed(owner, workspace)
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["at once", "waited for a process"])
+def test_remove__not_what_changed_after_it_was_confirmed(workspace, checkout, confirm, waiting):
+    """Somebody's editor is still open, and what it writes is in no commit."""
+    confirm()
+    if waiting:
+        with subprocess.Popen([sys.executable, "-c", "input()"], cwd=checkout, stdin=subprocess.PIPE) as process:
+            jobs.remove(str(workspace.pk))
+            workspace.refresh_from_db()
+            assert "Still in use" in workspace.error
+            process.communicate(b"\n")
+    (checkout / "new.sqlite3").write_text("1\n")
+    for _ in range(2):  # the sweeper rang for it as well
+        jobs.remove(str(workspace.pk))
+        workspace.refresh_from_db()
+        assert (workspace.state, (checkout / "new.sqlite3").exists()) == ("ready", True)
+        assert "has changed since that was confirmed" in workspace.error
+    confirm()
+    jobs.remove(str(workspace.pk))
+    workspace.refresh_from_db()
+    assert (workspace.state, workspace.error, checkout.exists()) == ("removed", "", False)
+
+
+@pytest.mark.parametrize("step", ["commit_all", "export", "remove_checkout", "delete_branch"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_remove__its_own_steps_are_no_change_of_what_was_confirmed(workspace, confirm, monkeypatch, step, when):
+    real = getattr(GitVcs, step)
+
+    def die(*args, **options):
+        if when == "after":
+            real(*args, **options)
+        raise KeyboardInterrupt
+
+    confirm()
+    with monkeypatch.context() as broken:
+        broken.setattr(GitVcs, step, staticmethod(die))
+        with pytest.raises(KeyboardInterrupt):
+            jobs.remove(str(workspace.pk))
+    jobs.remove(str(workspace.pk))
+    workspace.refresh_from_db()
+    assert workspace.state == "removed"
+
+
+def test_retention__what_nobody_confirmed_goes_as_it_is(project, workspace, checkout):
+    project.retention_days = 7
+    project.save()
+    finished(workspace, days=8)
+    assert state_of(workspace) == "removing"
+    (checkout / "new.txt").write_text("1\n")
+    jobs.remove(str(workspace.pk))
+    workspace.refresh_from_db()
+    assert (workspace.state, Path(workspace.kept_patch).exists()) == ("removed", True)
 
 
 @pytest.mark.parametrize("note", ["missing", "another", "link"])

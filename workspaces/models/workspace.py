@@ -74,6 +74,11 @@ class Workspace(Claimable):
     looked_at = models.DateTimeField(null=True, blank=True, help_text="As of when size and trouble are known.")
     look_due = models.DateTimeField(null=True, blank=True, help_text="When it is looked at again.")
     created_at = models.DateTimeField(auto_now_add=True)
+    confirmed = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="Fingerprint of what goes, as a person confirmed it; empty: nobody was asked.",
+    )
     removed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

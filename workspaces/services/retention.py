@@ -63,6 +63,8 @@ def hold_workspace(*, actor: Person, workspace: Workspace, keep: bool) -> Worksp
         if not Workspace.objects.filter(pk=workspace.pk, state__in=STAYING).update(keep=keep):
             workspace.refresh_from_db(fields=["state"])
             raise Conflict(workspace.absence, allowed=[])
+        # Why it was not removed is answered by that; why one could not be made is not.
+        Workspace.objects.filter(pk=workspace.pk, state=WorkspaceState.READY).update(error="")
         tell(workspace)
     workspace.keep = keep
     return workspace
@@ -83,8 +85,8 @@ def discard_workspace(*, actor: Person, workspace: Workspace, confirm: str = "")
     """Remove the workspace of a finished task now; what is not merged is kept. Needs the role maintainer.
 
     `confirm` is the fingerprint of what the person was shown. Raises Conflict while its task is not finished: its work goes on
-    in it; without `confirm` when something would go that is not kept; and when what goes is not what was shown. A removal that
-    was begun and failed is tried again without being asked for twice.
+    in it; without `confirm` when something would go that is not kept; and when what goes is not what was shown. What goes is
+    compared once more right before it does. A removal that was begun and failed is tried again without being asked for twice.
     """
     require_role(actor, workspace.project, Role.MAINTAINER)
     row = Workspace.objects.select_related("project").get(pk=workspace.pk)
@@ -95,12 +97,13 @@ def discard_workspace(*, actor: Person, workspace: Workspace, confirm: str = "")
 def remove_confirmed(row: Workspace, confirm: str) -> None:
     """Have the workspace removed by somebody who was shown what goes, as `confirm` says; see `discard_workspace`."""
     if row.state == WorkspaceState.REMOVING:
-        request_removal(row)
+        request_removal(row, confirmed=row.confirmed)
         return
     try:
         with held(f"workspace:{row.pk}", patience=LOCK_PATIENCE):
-            _require_confirmed(row, leaving_of(row), confirm)
-            request_removal(row)
+            found = leaving_of(row)
+            _require_confirmed(row, found, confirm)
+            request_removal(row, confirmed=found.fingerprint if row.state == WorkspaceState.READY else "")
     except Busy:
         raise Conflict(
             f"The checkout of {row.label} was not removed: the studio is at work in it just now. Wait, then try again.",

@@ -10,10 +10,20 @@ from studio.models import FeedEvent
 from studio.queue import Names
 from tests.factories import make_member
 from tests.repositories import git
+from workspaces import jobs
 from workspaces.commands import selectors
 from workspaces.commands.services import start_command
 from workspaces.models import CommandKind, CommandState, Workspace, WorkspaceSetup
-from workspaces.services import commit_left, diff_for, ensure_workspace, remove_project, remove_workspace
+from workspaces.services import (
+    commit_left,
+    diff_for,
+    discard_workspace,
+    ensure_workspace,
+    look_before_removal,
+    release_workspace,
+    remove_project,
+    remove_workspace,
+)
 from workspaces.setup import servers, services
 from workspaces.setup.ports import FIRST, LAST, reserve
 from workspaces.setup.selectors import read_row, standing_of
@@ -183,6 +193,18 @@ def test_cleanup__runs_before_the_removal_once_and_its_log_stays(
     row = WorkspaceSetup.objects.get()
     assert (row.cleanup_note, row.port) == ("The clean-up script has failed.", None)
     assert output(command) == f"gone from {checkout}\napp.py\n"
+
+
+def test_cleanup__what_it_changes_is_confirmed_with_the_removal(workspace, checkout, configure, steps, owner):
+    configure(cleanup="echo 1 > left.log; rm app.py", cleanup_seconds=30)
+    (checkout / ".gitignore").write_text("*.log\n")
+    release_workspace(workspace)
+    shown = look_before_removal(actor=owner, workspace=workspace)
+    discard_workspace(actor=owner, workspace=workspace, confirm=shown.fingerprint)
+    jobs.remove(str(workspace.pk))
+    steps.settle(workspace.commands.get())
+    jobs.remove(str(workspace.pk))
+    assert (Workspace.objects.get().state, checkout.exists()) == ("removed", False)
 
 
 def test_cleanup__neither_a_broken_file_nor_a_missing_checkout_keeps_the_row(workspace, project, bring, configure):
