@@ -369,9 +369,10 @@ class Vcs(Protocol):
     ) -> None:
         """Make `branch` of the remote point at `commit`; refused (Raced) unless it is there or at `expected`, "" meaning absent.
 
-        `remote` is a name or an address. `expected` None: only forward. `header` is an HTTP Authorization header that never
-        reaches a command line, a log or the repository's configuration; empty uses the person's own credentials. `hooks`:
-        the repository's own hook for pushes may run, and refuse, but not together with a header.
+        `remote` is a name or an address, with a header an address. `expected` None: only forward. `header` is an HTTP
+        Authorization header that goes there whatever the repository's configuration says, and never reaches a command line,
+        a log or that configuration; empty uses the person's own credentials. `hooks`: the repository's own hook for pushes
+        may run, and refuse, but not together with a header.
         """
         ...
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from studio.kernel.text import clean
 from workspaces.vcs.base import Raced, VcsError
 from workspaces.vcs.git_command import commit_of, configured, git, line, name, names, personal
+from workspaces.vcs.git_inspect import store
 from workspaces.vcs.git_push_errors import push_error
 
 PUSH_TIMEOUT = 180.0  # seconds
 ANY_END = range(-64, 256)  # exit codes: what a failed push says is never shown as it is
 BRANCHES_LIMIT = 2_000
+BARE = "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectFormat = {form}\n"
 OWN_BRANCHES = "studio/"  # what the studio's own checkouts are on
 
 STALE = re.compile(r"stale info|fetch first|non-fast-forward|remote ref updated|cannot lock ref|failed to update ref")
@@ -63,8 +69,9 @@ def push(
 ) -> None:
     """Make `branch` of the remote point at `commit`; refused (Raced) unless it is there or at `expected`, "" meaning absent.
 
-    `remote` is a remote's name or an address; `expected` None: only forward. `header` is an HTTP Authorization header that
-    never reaches a command line, a log or the repository's configuration; empty uses the person's own credentials.
+    `remote` is a remote's name or an address, with a header an address. `expected` None: only forward. `header` is an HTTP
+    Authorization header that goes to that address whatever the repository's configuration says, and never reaches a command
+    line, a log or that configuration; empty uses the person's own credentials.
     `hooks` lets the repository's pre-push hook run and refuse, but never with a header: it could read it. Tags and
     submodules are not pushed.
     """
@@ -75,18 +82,19 @@ def push(
         raise VcsError(f"“{branch}” cannot be the name of a branch.")
     lease = [] if expected is None else [f"--force-with-lease={full}:{expected}"]
     options = ("--porcelain", "--no-follow-tags", "--recurse-submodules=no", "--no-signed", *lease)
-    done = git(
-        repository,
-        "push",
-        *options,
-        "--end-of-options",
-        remote,
-        f"{commit}:{full}",
-        ok=ANY_END,
-        env=_authorised(repository, remote, header) if header else personal(),
-        timeout=PUSH_TIMEOUT,
-        as_configured=hooks and not header,
-    )
+    with _authorised(repository, remote, header) if header else nullcontext(personal()) as env:
+        done = git(
+            repository,
+            "push",
+            *options,
+            "--end-of-options",
+            remote,
+            f"{commit}:{full}",
+            ok=ANY_END,
+            env=env,
+            timeout=PUSH_TIMEOUT,
+            as_configured=hooks and not header,
+        )
     if not done.code:
         return
     said = clean((done.stdout + b"\n" + done.stderr).decode("utf-8", "replace"))
@@ -96,14 +104,19 @@ def push(
     raise push_error(f"{reason} {said.strip()}", header)
 
 
-def _authorised(repository: Path, remote: str, header: str) -> dict[str, str]:
-    """git's configuration by environment, which only the process itself (and its owner) can read.
+@contextmanager
+def _authorised(repository: Path, url: str, header: str) -> Iterator[dict[str, str]]:
+    """The environment in which git pushes with the header to an address.
 
-    The header belongs to the remote's address alone, wherever else the repository's configuration may lead; an agent can
-    write there. The first, empty value forgets headers of that configuration. Redirects are not followed, certificates are
-    verified, no credential helper is asked, and over plain http, which is for this machine, no proxy.
+    An agent can write the repository's configuration, and that says where a connection really goes, through which proxy, and
+    whom it trusts. So git is given a folder of its own with nothing but the repository's objects: the settings of the account
+    and of the machine hold there, such as a company's proxy and authority, the repository's do not. Ours stand in the
+    environment, which only the process itself (and its owner) can read. The header belongs to the remote's address alone. The
+    first, empty value forgets other headers. Redirects are not followed, certificates are verified, no credential helper is
+    asked, and over plain http, which is for this machine, no proxy.
     """
-    url = remote if "://" in remote else line(repository, "remote", "get-url", "--push", "--end-of-options", remote)
+    if "://" not in url:  # what a name means is written in the repository's configuration
+        raise VcsError(f"A token is shown to an address only, and “{url}” is none.")
     settings = [
         (f"http.{url}.extraHeader", ""),
         (f"http.{url}.extraHeader", f"Authorization: {header.removeprefix('Authorization:').strip()}"),
@@ -113,4 +126,12 @@ def _authorised(repository: Path, remote: str, header: str) -> dict[str, str]:
     ]
     if url.startswith("http:"):
         settings.append((f"http.{url}.proxy", ""))
-    return configured(settings)
+    own, form = store(repository), line(repository, "rev-parse", "--show-object-format")
+    with tempfile.TemporaryDirectory(prefix="studio-push-") as scratch:
+        folder = Path(scratch)
+        (folder / "refs").mkdir()
+        (folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (folder / "config").write_text(BARE.format(form=form))
+        if (own / "shallow").is_file():
+            shutil.copyfile(own / "shallow", folder / "shallow")
+        yield {"GIT_DIR": scratch, "GIT_OBJECT_DIRECTORY": str(own / "objects"), **configured(settings)}

@@ -39,7 +39,8 @@ KNOWN: Known = (
         re.compile(r"certificate|SSL|TLS|handshake"),
         Remedy(
             "Its certificate is not trusted by the git of the account that runs the studio, and nothing was shown to it. "
-            "For an authority of your own, set http.sslCAInfo.",
+            "For an authority of your own, set it for that account: git config --global http.sslCAInfo FILE. What the repository's "
+            "own settings say of it does not count.",
             passes=False,
         ),
     ),

@@ -10,10 +10,10 @@ import pytest
 
 from tests.real.git_http import command_lines, garbage, git_server, hang, hang_up, page, refuse
 from tests.real.tls import Authority, TlsProxy
-from tests.repositories import git
+from tests.repositories import git, make_repository
 from tests.workspaces.contract.world import World
 from workspaces.forge.addresses import push_header
-from workspaces.vcs import git_push
+from workspaces.vcs import SYSTEMS, git_push
 from workspaces.vcs.base import Raced, VcsError
 
 TOKEN = "t0ken/That+nobody_may-see=="
@@ -113,7 +113,7 @@ def test_push__a_token_that_is_wrong_or_may_only_read(world, remote, tmp_path):
     assert git(remote.repository, "branch") == ""
 
 
-def test_push__a_certificate_that_nobody_vouches_for_gets_no_token(world, remote, tmp_path):
+def test_push__a_certificate_that_nobody_vouches_for_gets_no_token(world, remote, tmp_path, own_home):
     authority = Authority()
     good = authority.issue(tmp_path, "127.0.0.1")
     others = (
@@ -127,8 +127,12 @@ def test_push__a_certificate_that_nobody_vouches_for_gets_no_token(world, remote
         git(world.store, "config", "http.sslVerify", "false")
         error = refused(world, url)
         assert ("is not trusted" in error.message, error.transient) == (True, False)
-    (tmp_path / "authority.pem").write_text(authority.pem)
-    git(world.store, "config", "http.sslCAInfo", str(tmp_path / "authority.pem"))
+        # What it trusts is for the account that runs the studio to say.
+        (tmp_path / "authority.pem").write_text(authority.pem)
+        for key in ("http.sslCAInfo", f"http.{url}.sslCAInfo"):
+            git(world.store, "config", key, str(tmp_path / "authority.pem"))
+        assert "is not trusted" in refused(world, url).message
+    (own_home / ".gitconfig").write_text(f"[http]\n\tsslCAInfo = {tmp_path / 'authority.pem'}\n")
     for certificate in others:
         with TlsProxy(remote.url, certificate) as tls:
             assert "is not trusted" in refused(world, f"{tls.url}/octo/app.git").message
@@ -138,11 +142,49 @@ def test_push__a_certificate_that_nobody_vouches_for_gets_no_token(world, remote
     assert git(remote.repository, "rev-parse", "feature").strip() == world.target
 
 
-def test_push__no_proxy_and_no_other_address_of_the_settings_sees_the_token(world, remote):
+def test_push__nothing_in_the_repositorys_settings_sends_the_token_elsewhere(world, remote, tmp_path):
+    """An agent can write there: in its checkout it shares them with the person's own."""
+    (tmp_path / "included").write_text("[http]\n\tproxy = http://127.0.0.1:9\n")
     with git_server(remote.repository, {TOKEN: True}) as other:
-        git(world.store, "config", "http.proxy", other.url.removesuffix("/octo/app.git"))
+        elsewhere = other.url.removesuffix("/octo/app.git")
+        for key, value in {
+            "http.proxy": elsewhere,
+            f"http.{remote.url}.proxy": elsewhere,
+            f"http.{remote.url}/info.proxy": elsewhere,  # one that fits better than what is said about the address
+            f"url.{other.url}.insteadOf": remote.url,
+            f"url.{other.url}.pushInsteadOf": remote.url,
+            "http.curloptResolve": "127.0.0.1:1:127.0.0.2",
+            "http.extraHeader": "X-Mine: yes",
+            "http.followRedirects": "true",
+            "core.alternateRefsCommand": f"touch '{tmp_path}/ran'; true",
+            "credential.helper": f"!touch '{tmp_path}/ran'; true",
+            "include.path": str(tmp_path / "included"),
+        }.items():
+            git(world.store, "config", key, value)
         push(world, remote.url, world.target)
         assert other.authorisations == []
-        git(world.store, "config", f"url.{other.url}.insteadOf", remote.url)
+    assert git(remote.repository, "rev-parse", "feature").strip() == world.target
+    assert set(remote.authorisations) == {f"Basic {shown()[1]}"}
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(VcsError, match="to an address only"):
+        world.vcs.push(world.repository, "origin", world.target, "feature", expected=None, header="Basic x")
+
+
+def test_push__from_a_shallow_repository(remote, tmp_path):
+    whole = make_repository(tmp_path / "whole", files={"a": "a\n"})
+    git(whole, "commit", "-q", "--allow-empty", "-m", "Two")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{whole}", "shallow")
+    git(whole, "push", "-q", str(remote.repository), "HEAD:refs/heads/main")
+    git(tmp_path / "shallow", "commit", "-q", "--allow-empty", "-m", "Three")
+    made = git(tmp_path / "shallow", "rev-parse", "HEAD").strip()
+    header = push_header(remote.url.rpartition("/octo/")[0] + "/api/v1", remote.url, TOKEN)
+    SYSTEMS["git"].push(tmp_path / "shallow", remote.url, made, "feature", expected="", header=header)
+    assert git(remote.repository, "rev-parse", "feature").strip() == made
+
+
+def test_push__the_settings_of_the_account_hold(world, remote, own_home):
+    """Such as a company's address for the forge: the token is not for it, and goes nowhere."""
+    with git_server(remote.repository, {TOKEN: True}) as other:
+        (own_home / ".gitconfig").write_text(f'[url "{other.url}"]\n\tinsteadOf = {remote.url}\n')
         refused(world, remote.url)
-        assert not any(other.authorisations)
+        assert not any(other.authorisations + remote.authorisations)
