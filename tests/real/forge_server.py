@@ -107,7 +107,7 @@ class ForgeServer:
         commit = self.head(pull)
         if self.remote is not None:
             git(self.remote, "update-ref", f"refs/heads/{pull['base']}", commit)
-        pull |= {"state": "closed", "merged": True, "merge_commit": commit}
+        pull |= {"state": "closed", "merged": True, "merge_commit": commit, "merged_head": commit}
         return commit
 
     def delete_branch(self, name: str) -> None:
@@ -317,6 +317,11 @@ class Handler(BaseHTTPRequestHandler):
 
     op_repogetpullrequest = op_pulls_get
 
+    def op_repogetpullrequestcommits(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
+        pull = self.forge.pulls[int(given["index"]) - 1]
+        [found] = self._example("get", "/pulls/{index}/commits")
+        return 200, [found | {"sha": pull.get("merged_head") or self.forge.head(pull)}]
+
     def op_pulls_request_reviewers(self, given: Any, query: Any, body: Any) -> tuple[int, Any]:
         number = int(given.get("pull_number") or given["index"])
         if set(body["reviewers"]) - self.forge.people:
@@ -503,8 +508,9 @@ def _wrong(operation: Any, given: dict[str, str], query: dict[str, str], raw: by
             numeric = schema.get("type") == "integer"
             if numeric and not value.isdecimal():
                 return f"{name} is no number"
+            meant = {"true": True, "false": False}.get(value, value) if schema.get("type") == "boolean" else value
             try:
-                jsonschema.validate(int(value) if numeric else value, schema)
+                jsonschema.validate(int(value) if numeric else meant, schema)
             except jsonschema.ValidationError as error:
                 return f"{name}: {error.message}"
     if missing := [

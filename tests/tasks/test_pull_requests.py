@@ -248,6 +248,33 @@ def test_merged__just_before_a_push_gets_no_further_commit(proposed, forge):
     assert proposed.shown[3] == "merged_early"
 
 
+@both_forges
+@pytest.mark.parametrize("theirs", [False, True], ids=["as it was", "with a commit made there, its branch deleted"])
+def test_merged__between_our_look_and_our_push_lacks_what_was_pushed(proposed, forge, theirs):
+    """And the forge that has the branch again names its new commit as the pull request's."""
+    proposed.act("request_changes", feedback="More.")
+    proposed.implement("later.py")
+    proposed.review()
+    row = PullRequest.objects.get()
+    first = row.head_commit
+
+    def merge_meanwhile(handler):
+        if theirs:
+            made = git(forge.remote, "commit-tree", "-p", first, "-m", "A suggestion", f"{first}^{{tree}}").strip()
+            git(forge.remote, "update-ref", f"refs/heads/{row.head_branch}", made)
+        forge.merge(1)
+        if theirs:
+            forge.delete_branch(row.head_branch)
+        handler._git("/info/refs", "service=git-receive-pack", b"")
+
+    forge.fault("/info/refs", merge_meanwhile)
+    row = sync()
+    later = git(forge.remote, "rev-parse", row.head_branch).strip()
+    assert (row.state, row.head_commit, later != first) == (PullRequestState.MERGED, first, True)
+    assert proposed.shown[3] == "merged_early"
+    assert "#1 lacks 1 commit of" in proposed.task.reason
+
+
 def test_merged__with_a_commit_that_was_made_there_is_done(proposed, forge):
     branch = PullRequest.objects.get().head_branch
     ours = git(forge.remote, "rev-parse", branch).strip()

@@ -126,7 +126,7 @@ class Forge(Protocol):
         ...
 
     def pull(self, number: int) -> Pull:
-        """The pull request as it is now."""
+        """The pull request as it is now. The head of a merged one is what was merged; empty when the forge cannot tell."""
         ...
 
     def checks(self, commit: str) -> list[Check]:

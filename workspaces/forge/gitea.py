@@ -123,8 +123,19 @@ class Gitea:
         return chosen([_pull(row) for row in own], branch, commit)
 
     def pull(self, number: int) -> Pull:
-        """See Forge."""
-        return _pull(self._client.get(f"{self._path}/pulls/{number}"))
+        """See Forge. Of a merged one it names what its branch has now, which may be newer than what was merged."""
+        found = _pull(self._client.get(f"{self._path}/pulls/{number}"))
+        return replace(found, head_commit=self._merged_head(number)) if found.state == "merged" else found
+
+    def _merged_head(self, number: int) -> str:
+        """The newest commit that was merged; empty when the forge cannot tell any more."""
+        where = f"{self._path}/pulls/{number}/commits"
+        try:
+            rows = self._client.get(where, limit="1", verification="false", files="false")
+        except NotThere:
+            return ""
+        newest = next(iter(answers.objects(rows)), {})
+        return github.commit_id(answers.line(newest, "sha"))
 
     def checks(self, commit: str) -> list[Check]:
         """See Forge."""

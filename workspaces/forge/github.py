@@ -200,13 +200,14 @@ def pull_of(row: Any, *, title: str, draft: bool) -> Pull:
         draft=draft,
         title=title,
         head=answers.line(row, "head", "ref", limit=250),
-        head_commit=_commit(answers.line(row, "head", "sha")),
+        head_commit=commit_id(answers.line(row, "head", "sha")),
         base=answers.line(row, "base", "ref", limit=250),
-        merge_commit=_commit(answers.line(row, "merge_commit_sha")) if merged and closed else "",
+        merge_commit=commit_id(answers.line(row, "merge_commit_sha")) if merged and closed else "",
     )
 
 
-def _commit(found: str) -> str:
+def commit_id(found: str) -> str:
+    """A commit's id; empty for anything else."""
     return found if re.fullmatch(r"[0-9a-f]{40,64}", found) else ""
 
 

@@ -179,23 +179,23 @@ def _carry_on(row: PullRequest, epoch: int) -> None:
         raise ForgeError(f"{row.workspace.project.name} is no longer connected to {row.repository}.", code="no_forge")
     forge = forge_for(connection)
     settled = _settled(row, forge) if row.push_requested_at is not None else None
+    certain = row.head_commit  # was there when it was last seen open
     if row.push_requested_at is not None and settled is None:
         commit = _push(row, connection)
         reach("pull_request.pushed")
         if not fenced(PullRequest, row.pk, epoch).update(head_commit=commit):
             return
         row.head_commit = commit
-        if row.number is None and not _open(row, epoch, forge, connection):
-            return
+        if row.number is None:
+            if not _open(row, epoch, forge, connection):
+                return
+            certain = commit  # it was opened with that
         renew(PullRequest, row.pk, epoch, seconds=LEASE_SECONDS)
-    _read(row, epoch, forge, settled)
+    _read(row, epoch, forge, certain, settled)
 
 
 def _settled(row: PullRequest, forge: Forge) -> Pull | None:
-    """The pull request when the forge has settled it: nothing is pushed then.
-
-    It would not be in what was merged, but some forges name the branch's present commit as what was merged.
-    """
+    """The pull request when the forge has settled it: nothing is pushed then, for it would not be in what was merged."""
     pull = forge.pull(row.number) if row.number is not None else None
     return pull if pull is not None and pull.state != PullRequestState.OPEN else None
 
@@ -282,24 +282,27 @@ def _find(row: PullRequest, forge: Forge) -> Pull | None:
     return found
 
 
-def _read(row: PullRequest, epoch: int, forge: Forge, settled: Pull | None = None) -> None:
-    """Read the pull request, unless it was read as `settled`, its checks and its comments; write down what is new."""
+def _read(row: PullRequest, epoch: int, forge: Forge, certain: str, settled: Pull | None) -> None:
+    """Read the pull request, unless it was read as `settled`, its checks and its comments; write down what is new.
+
+    What the forge says was merged is written down as that, never what was pushed last: it may have been merged before the
+    push. Where that is a commit that somebody made there, it is not known here; then `certain` is what was merged of ours.
+    """
     number = row.number or 0
     pull = settled or forge.pull(number)
     if pull.number != number:
         raise ForgeError(f"{row.repository} answered with something else than #{number}.", code="forge_answer")
     checks = forge.checks(pull.head_commit or row.head_commit)
     comments = forge.comments(number)
-    # A commit that somebody made there is not known here; then what was pushed last is what was merged of ours.
-    exact = pull.state == PullRequestState.MERGED and knows(row.workspace, pull.head_commit)
+    merged = pull.state == PullRequestState.MERGED
+    head = (pull.head_commit if knows(row.workspace, pull.head_commit) else certain) if merged else row.head_commit
     with transaction.atomic():
         held_row = fenced(PullRequest, row.pk, epoch).filter(state__in=ACTIVE).select_for_update().first()
         if held_row is None:
             return
         news = _write_comments(held_row, comments)
         news = _write(held_row, pull, checks) or news
-        if exact:
-            held_row.head_commit = pull.head_commit  # what was pushed at the last moment may not be in it
+        held_row.head_commit = head
         # A push that was asked for meanwhile stays asked for.
         if held_row.push_requested_at == row.push_requested_at:
             held_row.push_requested_at = None
