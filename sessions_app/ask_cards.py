@@ -14,6 +14,7 @@ from agents.roles import PERMISSION_NAMES
 from sessions_app.models import Ask, AskKind, AskReply, AskState, BudgetMetric
 from sessions_app.services.ask_words import WANTS, lasting_patterns
 from studio.kernel.text import clean, cut
+from studio.kernel.unseen import escaped, legible
 from studio.templatetags.figures import money, tokens
 
 PATCH_LINES = 400  # of a change that a card shows
@@ -105,12 +106,12 @@ class AskCard:
     @property
     def command(self) -> str:
         """The command that the agent wants to run."""
-        return cut(clean(self._detail("command")), TEXT_SHOWN)
+        return legible(cut(clean(self._detail("command")), TEXT_SHOWN))
 
     @property
     def patch(self) -> list[tuple[str, str]]:
         """The change that the agent wants to make: (added, removed, head or same; the line)."""
-        lines = clean(self._detail("patch")).splitlines()
+        lines = legible(clean(self._detail("patch"))).splitlines()
         shown = [(_side(line), line) for line in lines[:PATCH_LINES]]
         return [*shown, ("head", f"… and {len(lines) - PATCH_LINES} more lines")] if len(lines) > PATCH_LINES else shown
 
@@ -118,7 +119,8 @@ class AskCard:
     def paths(self) -> list[str]:
         """What the ask touches, where neither a command nor a change says so."""
         paths = _texts((self.ask.detail or {}).get("paths")) if isinstance(self.ask.detail, dict) else []
-        return (paths or ([] if self.command or self.patch else _texts(self.ask.patterns)))[:PATHS_SHOWN]
+        found = paths or ([] if self.command or self.patch else _texts(self.ask.patterns))
+        return [escaped(one) for one in found[:PATHS_SHOWN]]
 
     @property
     def always(self) -> list[str]:

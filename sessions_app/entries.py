@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from sessions_app import condensed
 from studio.kernel.markdown import render
 from studio.kernel.text import clean, cut
+from studio.kernel.unseen import escaped
 from studio.topics import Event
 
 LINE = 300  # characters of a tool's one line
@@ -168,7 +169,7 @@ def tool(event: Event) -> dict[str, Any]:
         "error": clean(data.get("error") or ""),
         "icon": ICONS.get(name, "check" if name.startswith("studio_") and state == "done" else "tool"),
         "name": clean(name.removeprefix("studio_").replace("_", " ") if name.startswith("studio_") else name),
-        "title": cut(" ".join(clean(data.get("title") or "").split()), LINE),
+        "title": escaped(cut(" ".join(clean(data.get("title") or "").split()), LINE)),
         "took": duration(milliseconds) if isinstance(milliseconds, int) else "",
         "input": clean(speaking) if speaking is not None else pretty(given),
         "old": _text(given, "oldString") if name == "edit" else None,

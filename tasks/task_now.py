@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sessions_app.overview import MAY_ANSWER
 from studio.kernel.permissions import Role, at_least
 from studio.kernel.text import cut
+from studio.kernel.unseen import escaped
 from tasks.cards import SETTING_UP
 from tasks.choices import CompletionWay, Needs, Phase, RunPhaseState, RunState, Status, Verdict
 from tasks.follow_ups import FollowUp
@@ -86,7 +87,7 @@ def _of_task(detail: TaskDetail, run: PhaseRun | None, role: str | None) -> Now:
     if task.status == Status.CANCELLED:
         return Now("cancelled", "grey", "x", "Cancelled", task.reason)
     if task.needs == Needs.CONFLICT:
-        target = detail.merge.target_branch if detail.merge else task.project.default_branch
+        target = escaped(detail.merge.target_branch if detail.merge else task.project.default_branch)
         text = "Nothing was merged and no branch was moved."
         return Now("conflict", "amber", "merge", f"The change conflicts with {target}", text)
     if task.run_state == RunState.FAILED:
@@ -114,7 +115,7 @@ def _done(detail: TaskDetail) -> Now:
     if task.completed_how == CompletionWay.PULL_REQUEST:
         text = f"{task.reason} Your own checkout has it after the next pull."
         return Now("done", "green", "check", f"Merged on the forge as {task.completed_commit[:10]}", text)
-    target = merge.target_branch if merge else task.project.default_branch
+    target = escaped(merge.target_branch if merge else task.project.default_branch)
     text = merge.checkout_note if merge else ""
     if task.reverted_commit:
         title = f"Merged into {target}, and taken back as {task.reverted_commit[:10]}"
@@ -166,7 +167,7 @@ def _waiting(detail: TaskDetail, role: str | None) -> Now:
     if task.status == Status.TODO:
         gate = "Nothing is changed before you approve the plan." if task.project.plan_approval else ""
         checkout = "jj workspace" if task.project.vcs == "jj" else "git worktree"
-        text = f"Start creates a {checkout} from {task.project.default_branch} and lets an agent plan. {gate}"
+        text = f"Start creates a {checkout} from {escaped(task.project.default_branch)} and lets an agent plan. {gate}"
         return Now("todo", "grey", "play", "Not started", text.strip())
     if task.status == Status.PLANNING_REVIEW and not decides:
         text = "A reviewer or maintainer approves it, or says what should be different."

@@ -44,6 +44,11 @@ def escaped(name: str) -> str:
     return ESCAPED.sub(lambda found: ascii(found[0])[1:-1], name)
 
 
+def legible(text: str) -> str:
+    r"""`text` of several lines with an escape such as \u202e in the place of each unseen character."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def spelled(text: str) -> str:
     """Code as every database and JSON reader accepts it, with nothing left out: control codes become their pictures (␛, ␍).
 

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from studio.kernel.errors import Conflict, NotFound, StudioError
+from studio.kernel.unseen import escaped
 from tasks import selectors
 from tasks.choices import CompletionWay
 from tasks.models import Task
@@ -76,7 +77,7 @@ def _said(preview: Preview, meant: list[str]) -> dict[str, Any]:
     """What stands around a preview: what the way does, and whether the merge goes through with what the person says."""
     is_meant = bool(preview.marked) and set(preview.marked) <= set(meant)
     return {
-        "words": next(words for way, _, words in WAYS if way == preview.how).format(branch=preview.target),
+        "words": next(words for way, _, words in WAYS if way == preview.how).format(branch=escaped(preview.target)),
         "goes": not preview.nothing and (preview.possible or (preview.markers_alone and is_meant)),
         "is_meant": is_meant,
         "marked": json.dumps(preview.marked) if len(preview.marked) <= MARKED_LIMIT else "",
@@ -100,7 +101,7 @@ def conflicts(request: HttpRequest, ref: str) -> HttpResponse:
         return render(request, "tasks/_conflicts.html", {**context, "files": found})
     if not found:
         raise NotFound("This file is not in conflict any more.")
-    sides = [(name, label.format(target=target), getattr(found[0], name)) for name, label in SIDES]
+    sides = [(name, label.format(target=escaped(target)), getattr(found[0], name)) for name, label in SIDES]
     return render(request, "tasks/_conflict_file.html", {**context, "file": found[0], "sides": sides})
 
 

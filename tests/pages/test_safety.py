@@ -13,9 +13,13 @@ from django.test import Client
 
 from agents.backend import LogEntry
 from sessions_app.log import append
+from sessions_app.models import Ask
 from tasks.choices import Needs, RunState, Status
 from tests import factories
 from tests.pages.conftest import FRAGMENT, body
+from tests.repositories import git
+from workspaces.models import PullRequest, ReviewComment, Workspace
+from workspaces.services import commit_left, ensure_workspace, release_workspace
 
 EVIL = (
     '"><script>alert(1)</script><img src=x onerror=alert(1)><template hx type="partial" hx-target="body">x</template>'
@@ -132,6 +136,71 @@ def test_a_hostile_project_is_inert(as_owner, owner):
     factories.make_task(project)
     for path in ("/projects/", "/projects/EVIL/board/", "/tasks/EVIL-1/", "/projects/EVIL/tasks/new/"):
         assert_inert(body(as_owner.get(path)))
+
+
+UNSEEN = "x\u202ey\u200b"
+
+
+def assert_seen(page):
+    """No name is shown with a character that nobody sees. What a form sends back is the name itself."""
+    assert not re.search("[\u202e\u200b]", re.sub(r'value="[^"]*"', "", page))
+
+
+def test_names_of_branches_and_files_hide_nothing(as_owner, project):
+    git(project.path, "branch", UNSEEN)
+    project.default_branch = UNSEEN
+    project.save()
+    row = ensure_workspace(project=project, label="DEMO-1")
+    Workspace.objects.update(started_from=UNSEEN)
+    Path(row.path, f"{UNSEEN}.txt").write_text("new\n")
+    commit_left(row, message="New", author_name="agent")
+    task = factories.make_task(project, status=Status.REVIEW, workspace=row)
+    factories.make_finding(task, title="x", file=UNSEEN)
+    pull = PullRequest.objects.create(
+        workspace=row, title=UNSEEN, head_branch=UNSEEN, base_branch=UNSEEN, state="open", number=1
+    )
+    ReviewComment.objects.create(pull_request=pull, upstream_id="1", path=UNSEEN, body="x")
+    release_workspace(row)
+    for tab in ("task", "changes", "files", "commands", "review", "pull_request"):
+        page = body(as_owner.get(f"/tasks/DEMO-1/?tab={tab}"))
+        assert_seen(page)
+        assert "x\\u202ey" in page or tab in ("changes", "files", "commands"), tab  # which are read in by the page
+    factories.make_task(project)
+    for path in (
+        "/projects/", "/projects/DEMO/board/", "/projects/DEMO/tasks/new/", "/tasks/DEMO-1/merge/", "/tasks/DEMO-2/",
+        "/projects/DEMO/storage/", f"/workspaces/{row.pk}/remove/",
+    ):  # fmt: skip
+        page = body(as_owner.get(path))
+        assert_seen(page)
+        assert "x\\u202ey" in page, path
+
+
+def test_what_an_agent_asks_or_names_hides_nothing(as_owner, session, turn):
+    detail = {"command": f"rm -rf {UNSEEN}", "exact": True}
+    Ask.objects.create(
+        session=session,
+        turn=turn,
+        kind="permission",
+        external_id="per_1",
+        directory="/x",
+        permission="bash",
+        detail=detail,
+    )
+    detail = {"paths": [UNSEEN]}
+    Ask.objects.create(
+        session=session,
+        turn=turn,
+        kind="permission",
+        external_id="per_2",
+        directory="/x",
+        permission="edit",
+        detail=detail,
+    )
+    data = {"tool": "read", "part": "1", "title": UNSEEN, "input": {}, "output": "", "status": "done"}
+    append(session.pk, [LogEntry("tool.finished", "1", data, datetime(2026, 1, 1, tzinfo=UTC))])
+    page = body(as_owner.get(f"/sessions/{session.pk}/"))
+    assert_seen(page)
+    assert page.count("x\\u202ey") == 3
 
 
 @pytest.mark.parametrize(
