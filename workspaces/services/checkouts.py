@@ -28,7 +28,8 @@ from workspaces.models import KeptWork, MergeAttempt, MergeKind, MergeState, Pro
 from workspaces.remedies import in_words
 from workspaces.services.ownership import leave_note, require_own
 from workspaces.vcs import reading_of, vcs_named
-from workspaces.vcs.base import ChangedFile, Changes, CheckoutStatus, Person, Vcs, readable
+from workspaces.vcs.base import ChangedFile, Changes, CheckoutStatus, Vcs, readable
+from workspaces.vcs.merging import Person
 
 log = structlog.get_logger(__name__)
 

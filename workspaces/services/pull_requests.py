@@ -45,7 +45,8 @@ from workspaces.services.merges import markers
 from workspaces.services.merges.request import meant_names
 from workspaces.signals import pull_request_changed
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Person, Raced
+from workspaces.vcs.base import Raced
+from workspaces.vcs.merging import Person
 
 log = structlog.get_logger(__name__)
 

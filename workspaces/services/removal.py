@@ -36,7 +36,8 @@ from workspaces.services.ownership import InUse, forget_note, require_own, requi
 from workspaces.setup.cleanup import clean_up, release
 from workspaces.signals import workspace_leaving, workspace_needed
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Person, Vcs, readable
+from workspaces.vcs.base import Vcs, readable
+from workspaces.vcs.merging import Person
 
 log = structlog.get_logger(__name__)
 

@@ -28,7 +28,8 @@ from workspaces.services.removal import request_removal
 from workspaces.setup.effective import effective_for
 from workspaces.setup.patterns import means
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import Person, readable
+from workspaces.vcs.base import readable
+from workspaces.vcs.merging import Person
 from workspaces.vcs.taking import Taken, Worktree
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from itertools import islice
 from pathlib import Path
 
 from studio.kernel.errors import Invalid
-from workspaces.vcs.base import Person, readable
+from workspaces.vcs.base import readable
 from workspaces.vcs.git_changes import scratch_index
 from workspaces.vcs.git_checkout import worktrees as checkouts_of
 from workspaces.vcs.git_command import LONG_TIMEOUT, authored, commit_of, git, line, listed, names, write_commit
 from workspaces.vcs.git_inspect import operation
+from workspaces.vcs.merging import Person
 from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
 FILES_LIMIT = 50_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from workspaces.vcs import git_exclude
-from workspaces.vcs.base import Person, VcsError
+from workspaces.vcs.base import VcsError
 from workspaces.vcs.deleting import delete_tree, out_of_place
 from workspaces.vcs.git_command import (
     LONG_TIMEOUT,
@@ -26,6 +26,7 @@ from workspaces.vcs.git_command import (
 from workspaces.vcs.git_exclude import drop_excluded, excluded_paths, forget_exclude, place_of, places_of
 from workspaces.vcs.git_inspect import contains, operation, store, tip
 from workspaces.vcs.git_submodules import ignored_inside, worked_in
+from workspaces.vcs.merging import Person
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
 from workspaces.remedies import failed, remedy_for
-from workspaces.vcs.base import Person, VcsError
+from workspaces.vcs.base import VcsError
+from workspaces.vcs.merging import Person
 
 OLDEST = (2, 38)  # the first with `merge-tree --write-tree`
 BRANCH_LIMIT = 1_000  # characters; file systems stop earlier

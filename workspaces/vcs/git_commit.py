@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from studio.kernel.text import clean, cut, ended
-from workspaces.vcs.base import Person
 from workspaces.vcs.git_command import SAID_LIMIT, GitError, authored, git
 from workspaces.vcs.git_inspect import store
 from workspaces.vcs.git_loose import loose_commit
+from workspaces.vcs.merging import Person
 
 HOOK_TIMEOUT = 60.0  # seconds
 SIGN_TIMEOUT = 60.0  # seconds; a key that asks for a passphrase cannot be answered

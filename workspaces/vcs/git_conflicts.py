@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workspaces.vcs.base import SIDE_LIMIT, ConflictedFile, MergeRequest
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, name
 from workspaces.vcs.git_merge import Conflicted, merge_or_raise
+from workspaces.vcs.merging import SIDE_LIMIT, ConflictedFile, MergeRequest
 
 SIDES_LIMIT = 24 * 1024 * 1024  # bytes of all sides of one merge; what comes after is cut to nothing
 SUBMODULE = "160000"

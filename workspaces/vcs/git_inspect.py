@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studio.kernel.errors import Invalid
-from workspaces.vcs.base import CheckoutStatus, Person, Repository, readable
+from workspaces.vcs.base import CheckoutStatus, Repository, readable
 from workspaces.vcs.git_command import (
     OLDEST,
     GitError,
@@ -21,6 +21,7 @@ from workspaces.vcs.git_command import (
 )
 from workspaces.vcs.git_exclude import excluded_paths, place_of
 from workspaces.vcs.git_loose import loose_tip
+from workspaces.vcs.merging import Person
 
 # Files and folders in a checkout's git folder that say what was begun there and not ended.
 OPERATIONS = {

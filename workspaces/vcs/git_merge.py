@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from workspaces.vcs.base import MergeRequest, MergeResult
 from workspaces.vcs.git_command import LONG_TIMEOUT, git, line, name, names
 from workspaces.vcs.git_commit import Refused, commit_tree, demands, people, signs, write_commit
 from workspaces.vcs.git_inspect import common
+from workspaces.vcs.merging import MergeRequest, MergeResult
 
 REPLAY_LIMIT = 500  # commits that one rebase takes on
 SHOWN = "--format=format:%an%x00%ae%x00%ad%x00%B"

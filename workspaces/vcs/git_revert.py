@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workspaces.vcs.base import MergeResult, RevertRequest
 from workspaces.vcs.git_commit import Refused, demands, people, write_commit
 from workspaces.vcs.git_inspect import contains
 from workspaces.vcs.git_merge import Conflicted, merged_tree, stand_in, tree_of
+from workspaces.vcs.merging import MergeResult, RevertRequest
 
 
 def compute_revert(repository: Path, request: RevertRequest) -> MergeResult:

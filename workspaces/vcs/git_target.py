@@ -17,11 +17,12 @@ from pathlib import Path
 import structlog
 
 from studio.kernel.text import ended
-from workspaces.vcs.base import Blocked, BranchCheckout, Raced, readable
+from workspaces.vcs.base import Blocked, Raced, readable
 from workspaces.vcs.git_checkout import worktrees
 from workspaces.vcs.git_command import LONG_TIMEOUT, GitError, git, git_folder, listed, names
 from workspaces.vcs.git_commit import HOOK_TIMEOUT
 from workspaces.vcs.git_inspect import dirty_files, operation, tip
+from workspaces.vcs.merging import BranchCheckout
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import structlog
 
 from studio.kernel.clock import now
 from studio.kernel.text import clean, cut
-from workspaces.vcs.base import MergeRequest, Person, Update, VcsError
+from workspaces.vcs.base import VcsError
 from workspaces.vcs.git_checkout import KEPT_REFS, commit_all
 from workspaces.vcs.git_command import (
     LONG_TIMEOUT,
@@ -25,6 +25,7 @@ from workspaces.vcs.git_command import (
 )
 from workspaces.vcs.git_inspect import contains
 from workspaces.vcs.git_merge import Conflicted, rebased
+from workspaces.vcs.merging import MergeRequest, Person, Update
 
 log = structlog.get_logger(__name__)
 

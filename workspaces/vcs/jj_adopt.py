@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from workspaces.vcs.base import Person, VcsError, readable
+from workspaces.vcs.base import VcsError, readable
 from workspaces.vcs.git_adopt import changed_names, described, leave, refuse, require_small, store_tree
 from workspaces.vcs.git_command import authored, line, write_commit
 from workspaces.vcs.jj_changes import compared
@@ -16,6 +16,7 @@ from workspaces.vcs.jj_command import shown, text
 from workspaces.vcs.jj_commit import set_bookmark
 from workspaces.vcs.jj_inspect import STUDIO_BRANCHES, git_store, is_here, position, root, store
 from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.merging import Person
 from workspaces.vcs.taking import Leaving, Taken, Worktree, leave_nothing
 
 LISTED = 'name ++ "\\0" ++ if(root, root) ++ "\\0"'

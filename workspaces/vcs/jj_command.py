@@ -16,10 +16,11 @@ from pathlib import Path
 from studio.kernel.text import clean, cut
 from workspaces.process import DEFAULT_LIMIT, ProcessError, Result, run
 from workspaces.remedies import failed, remedy_for
-from workspaces.vcs.base import Person, VcsError
+from workspaces.vcs.base import VcsError
 from workspaces.vcs.git_command import ENVIRONMENT as GIT_ENVIRONMENT
 from workspaces.vcs.git_command import name
 from workspaces.vcs.jj_own import auto_tracked
+from workspaces.vcs.merging import Person
 
 OLDEST = (0, 40)
 INSTALL = "Install jj 0.40 or newer (the package jujutsu of newer distributions), so that it is on the studio's PATH."

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import structlog
 
-from workspaces.vcs.base import Person
 from workspaces.vcs.git_checkout import KEPT_REFS
 from workspaces.vcs.git_command import authored, git, line, name, write_commit
 from workspaces.vcs.jj_changes import write_tree
@@ -20,6 +19,7 @@ from workspaces.vcs.jj_command import LONG_TIMEOUT, JjError, jj
 from workspaces.vcs.jj_exclude import untrack
 from workspaces.vcs.jj_inspect import Position, contains, git_store, position, root, tip
 from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.merging import Person
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from studio.kernel.errors import Invalid
 from workspaces.vcs import git_inspect
-from workspaces.vcs.base import Person, Repository, VcsError, readable
+from workspaces.vcs.base import Repository, VcsError, readable
 from workspaces.vcs.git_command import branch_commit, git, is_branch_name, name
 from workspaces.vcs.jj_command import OLDEST, JjError, bookmark, jj, shown, text, unusable, version
+from workspaces.vcs.merging import Person
 
 POINTER_LIMIT = 4096  # bytes of a file that holds a path
 STUDIO_BRANCHES = "studio/"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from workspaces.vcs.base import ConflictedFile, MergeRequest, MergeResult, RevertRequest, Vcs
+from workspaces.vcs.base import Vcs
 from workspaces.vcs.git import GitVcs
 from workspaces.vcs.git_command import git
 from workspaces.vcs.jj_inspect import CONFLICT_FOLDER, git_store, is_plain
+from workspaces.vcs.merging import ConflictedFile, MergeRequest, MergeResult, RevertRequest
 
 GIT: Vcs = GitVcs()
 UNRESOLVED = (

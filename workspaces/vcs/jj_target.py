@@ -11,11 +11,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from workspaces.vcs.base import BranchCheckout, Raced, readable
+from workspaces.vcs.base import Raced, readable
 from workspaces.vcs.git_command import branch_commit
 from workspaces.vcs.jj_command import JjError, jj, text
 from workspaces.vcs.jj_inspect import git_store, is_colocated, root, targets_at, tip
 from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.merging import BranchCheckout
 
 LOOKED_AT = 50  # operations behind the newest among which ours must be
 OPERATION = 'id ++ "\\0" ++ parents.map(|p| p.id()).join(" ") ++ "\\0" ++ description.first_line() ++ "\\n\\0"'

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workspaces.vcs import git_merge
-from workspaces.vcs.base import MergeRequest, Person, Update
 from workspaces.vcs.git_command import authored, git, line, write_commit
 from workspaces.vcs.jj_command import LONG_TIMEOUT, jj
 from workspaces.vcs.jj_commit import commit_all, keep_former, set_bookmark
 from workspaces.vcs.jj_inspect import conflicted_files, contains, git_store, position, root, tip
 from workspaces.vcs.jj_learn import learn
+from workspaces.vcs.merging import MergeRequest, Person, Update
 
 
 def update_checkout(checkout: Path, branch: str, target: str, how: str, author: Person) -> Update:

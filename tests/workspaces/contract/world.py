@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tests.repositories import GIT_ENV, git, jj, make_jj_repository, make_repository
 from workspaces.vcs import SYSTEMS
-from workspaces.vcs.base import MergeRequest, MergeResult, Person, RevertRequest, Vcs
+from workspaces.vcs.base import Vcs
+from workspaces.vcs.merging import MergeRequest, MergeResult, Person, RevertRequest
 
 AGENT = Person("Builder via OpenCode Studio", "agent@opencode-studio.invalid")
 PERSON = Person("A Person", "person@example.invalid")

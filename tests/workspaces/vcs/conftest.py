@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.repositories import git, make_repository
-from workspaces.vcs.base import MergeRequest, Person, RevertRequest
 from workspaces.vcs.git import GitVcs
+from workspaces.vcs.merging import MergeRequest, Person, RevertRequest
 
 ADA = Person("Ada", "ada@example.invalid")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -10,7 +10,8 @@ import pytest
 from tests.repositories import git
 from tests.workspaces.vcs.conftest import ADA, VCS, merging, mine, reverting, tip, work, write
 from workspaces.vcs import git_update
-from workspaces.vcs.base import SIDE_LIMIT, VcsError
+from workspaces.vcs.base import VcsError
+from workspaces.vcs.merging import SIDE_LIMIT
 
 
 def sides(repository, source, how="merge"):

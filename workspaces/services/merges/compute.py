@@ -10,7 +10,8 @@ from workspaces.locks import held
 from workspaces.models import MergeAttempt, MergeKind, MergeState, WorkspaceState
 from workspaces.services.checkouts import AGENT_EMAIL, commit_locked, opened
 from workspaces.services.merges import markers
-from workspaces.vcs.base import MergeRequest, MergeResult, Person, RevertRequest, Vcs, readable
+from workspaces.vcs.base import Vcs, readable
+from workspaces.vcs.merging import MergeRequest, MergeResult, Person, RevertRequest
 
 LOCK_PATIENCE = 5.0  # seconds to wait for whoever else is in the workspace
 CONFLICTS_KEPT = 200

@@ -16,7 +16,8 @@ from workspaces.locks import held
 from workspaces.models import MergeAttempt, Workspace
 from workspaces.services.checkouts import AGENT_EMAIL, LOCK_PATIENCE, commit_locked, opened
 from workspaces.vcs import vcs_named
-from workspaces.vcs.base import ConflictedFile, MergeRequest, Person, readable
+from workspaces.vcs.base import readable
+from workspaces.vcs.merging import ConflictedFile, MergeRequest, Person
 
 SHOWN_CHARACTERS = 60_000  # of one side
 FILES_SHOWN = 200

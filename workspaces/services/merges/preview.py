@@ -13,7 +13,8 @@ from workspaces.services.checkouts import opened
 from workspaces.services.merges.conflicts import STUDIO
 from workspaces.services.merges.markers import marked_files
 from workspaces.services.merges.request import WAYS, check_target
-from workspaces.vcs.base import MergeRequest, Vcs, readable
+from workspaces.vcs.base import Vcs, readable
+from workspaces.vcs.merging import MergeRequest
 
 NAMED = 20  # files that are named of each kind
 BRANCHES_SHOWN = 200
