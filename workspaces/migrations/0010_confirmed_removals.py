@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workspaces', '0008_merged'),
+        ('workspaces', '0009_pull_request_meant'),
     ]
 
     operations = [
