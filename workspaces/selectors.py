@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from studio.kernel.errors import Forbidden, NotFound
 from studio.kernel.permissions import Role, at_least
-from workspaces.models import MergeState, Project, ProjectMembership, Workspace
+from workspaces.models import MergeState, Project, ProjectMembership, PullRequestState, Workspace
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -101,6 +101,10 @@ def workspace_visible_to(user: Person, workspace_id: uuid.UUID | str) -> Workspa
     return found
 
 
-def merge_on_its_way(workspace: Workspace) -> bool:
-    """Whether a merge of the workspace, its reverse, or its restoration has not settled yet."""
-    return workspace.merges.filter(state__in=[MergeState.QUEUED, MergeState.COMPUTED]).exists()
+def is_being_taken(workspace: Workspace) -> bool:
+    """Whether the workspace is taken as it lies there, uncommitted files too: a merge of it, its reverse, its restoration, or a
+    push for its pull request has not settled yet."""
+    merges = workspace.merges.filter(state__in=[MergeState.QUEUED, MergeState.COMPUTED])
+    proposed = [PullRequestState.INTENDED, PullRequestState.OPEN]
+    pushes = workspace.pull_requests.filter(state__in=proposed, push_requested_at__isnull=False)
+    return merges.exists() or pushes.exists()

@@ -26,7 +26,7 @@ from studio.kernel.errors import NotFound
 from studio.kernel.ids import derived_id
 from studio.kernel.text import cut
 from workspaces.models import WorkspaceState
-from workspaces.selectors import merge_on_its_way
+from workspaces.selectors import is_being_taken
 
 SUMMARY_LIMIT = 8_000  # characters of an old conversation that a fresh one is told
 PIECE_LIMIT = 2_000  # of one message in it
@@ -56,8 +56,9 @@ def why_not_resumable(session: AgentSession) -> str:
 def open_next(session_id: uuid.UUID | str, *, after: Turn | None = None) -> Turn | None:
     """Open the next turn from what waits in the inbox; None when nothing waits or a turn is not settled.
 
-    None also while a merge of the checkout is on its way, which commits what lies there: the message waits until it has
-    settled, and the sweeper rings again. Whoever asks for one holds the checkout's sessions (`lock_sessions_in`).
+    None also while a merge of the checkout or a push for its pull request is on its way, which commits what lies there: the
+    message waits until that has settled, and the sweeper rings again. Whoever asks for one holds the checkout's sessions
+    (`lock_sessions_in`).
 
     Belongs into a transaction. Steers come first, all together; queued messages one by one, in order. `after`: the turn
     that this one continues, for the same run. Where the conversation cannot be resumed a fresh session takes the inbox
@@ -66,7 +67,7 @@ def open_next(session_id: uuid.UUID | str, *, after: Turn | None = None) -> Turn
     session = lock_session(session_id)
     if session is None or session.turns.exclude(state=TurnState.SETTLED).exists():
         return None
-    if session.workspace.state != WorkspaceState.READY or merge_on_its_way(session.workspace):
+    if session.workspace.state != WorkspaceState.READY or is_being_taken(session.workspace):
         return None
     batch = _next_batch(session)
     if not batch:

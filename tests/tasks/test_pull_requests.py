@@ -9,6 +9,10 @@ import pytest
 from django.db import IntegrityError
 from structlog.testing import capture_logs
 
+from agents.models import AgentRole
+from sessions_app.models import AgentSession, Delivery
+from sessions_app.services import inbox
+from sessions_app.services.follow_up import open_next
 from studio.kernel.clock import later, now
 from studio.kernel.errors import Conflict, Forbidden, NotFound
 from studio.kernel.permissions import Role
@@ -95,6 +99,16 @@ def bells(requested_jobs, django_capture_on_commit_callbacks):
         return list(requested_jobs)
 
     return rung
+
+
+def test_complete__a_message_waits_until_the_branch_was_pushed(ready):
+    """The push commits what lies in the checkout, so nobody writes there meanwhile."""
+    session = AgentSession.objects.get(workspace=ready.task.workspace, role=AgentRole.IMPLEMENTER)
+    ready.act("complete", how="pull_request")
+    inbox.post(session=session, text="Also rename it.", delivery=Delivery.QUEUE)
+    assert open_next(session.pk) is None
+    assert sync().state == PullRequestState.OPEN
+    assert open_next(session.pk).prompt == "Also rename it."
 
 
 CLASH = "<<<<<<< one\n1\n=======\n2\n>>>>>>> two\n"
