@@ -9,7 +9,7 @@ create   git worktree add -b BRANCH FOLDER BASE
 diff     in a copy of the index, so that nothing is touched either: git add -N . && git diff -M BASE
 merge    git merge --no-ff BRANCH in the clean checkout of the target, whose files follow. Ours is `request_merge` and
          `run_merge`: it looks for what is not committed, computes without the checkout, then brings the checkout along. That
-         is 11 git commands, of which some run at once; tests/workspaces/test_merge.py counts them.
+         is 12 git commands, of which some run at once; tests/workspaces/test_merge.py counts them.
 
 The same in jj, in a repository of the same files with a store of its own:
 

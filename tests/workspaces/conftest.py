@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from tests.repositories import git, make_repository
 from workspaces.services import ensure_workspace, register_project
+from workspaces.signals import merge_settled
 
 FILES = {
     "README.md": "# A repository\n",
@@ -61,3 +63,28 @@ def commit():
         return git(folder, "rev-parse", "HEAD").strip()
 
     return make
+
+
+@pytest.fixture
+def settled():
+    """The attempts that settled, in order."""
+    seen: list[object] = []
+
+    def note(*, attempt_id, **_):
+        assert connection.in_atomic_block
+        seen.append(attempt_id)
+
+    merge_settled.connect(note)
+    yield seen
+    merge_settled.disconnect(note)
+
+
+@pytest.fixture
+def moved_trunk(repository, commit):
+    """The target has moved on since the workspace was made, elsewhere than the agent works."""
+
+    def move():
+        (repository / "lib" / "two.txt").write_text("zwei\n")
+        return commit(repository, "Somebody else's work")
+
+    return move
