@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.real.forge_server import REPOSITORY, TOKEN, drip, hang, html, huge, limited, status
+from tests.real.forge_faults import drip, hang, html, huge, limited, status
+from tests.real.forge_server import REPOSITORY, TOKEN
 from tests.repositories import git, make_repository
 from workspaces.forge import http
 from workspaces.forge.base import ForgeError, NewPull, NotThere, Refused
