@@ -18,6 +18,7 @@ from tests.repositories import git
 
 MOVES = [("start", "planning"), ("plan_ready", "in_progress"), ("implemented", "ai_review"), ("ai_approve", "review")]
 QUIET_SECONDS = 2.0  # in which an agent that was not really stopped would be seen
+ENDED_SECONDS = 30.0  # within which one is ended whose prompt was on its way when it was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,14 @@ def reader_behind(case: Case) -> bool:
 
 
 def gone_on(case: Case) -> list[str]:
-    """What still happens to a task that was stopped; looked at for a while."""
+    """What still happens to a task that was stopped. What was on its way when it was may begin, and is ended within seconds."""
+    end = time.monotonic() + ENDED_SECONDS
+    while (said := _going_on(case)) and time.monotonic() < end:
+        pass
+    return said
+
+
+def _going_on(case: Case) -> list[str]:
     said = []
     before = len(case.world.practice_log())
     time.sleep(QUIET_SECONDS)
