@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ASKING = Ask.objects.filter(state=AskState.PENDING).values("session__workspace")
 UNSETTLED = [state for state in TurnState if state != TurnState.SETTLED]
 BESIDE = Turn.objects.filter(state__in=UNSETTLED, run__isnull=True).values("session__workspace")
+WORKING = BESIDE.exclude(state=TurnState.UNKNOWN)  # nobody has to decide there
 
 
 @dataclass(frozen=True, slots=True)

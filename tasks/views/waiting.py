@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -21,6 +21,7 @@ from studio.kernel.pages import is_fragment
 from studio.kernel.permissions import at_least
 from tasks import cards, selectors
 from tasks.choices import Needs, RunState
+from tasks.follow_ups import WORKING, follow_ups
 from tasks.models import Task
 from workspaces.selectors import projects_visible_to, roles_in
 
@@ -55,9 +56,11 @@ class WaitingTask:
 def waiting(request: HttpRequest) -> HttpResponse:
     """Everything that waits for a person, oldest first."""
     asks, tasks = pending_asks(request.user), waiting_tasks(request.user)
+    shown = list(tasks[:TASKS_SHOWN])
+    beside = follow_ups(shown)
     context = {
         "asks": _with_tasks(request.user, asks[:ASKS_SHOWN]),
-        "tasks": [WaitingTask(one, cards.mark_of(one)) for one in tasks[:TASKS_SHOWN]],
+        "tasks": [WaitingTask(one, cards.mark_of(one, beside=beside.get(one.pk))) for one in shown],
         "more": max(0, asks.count() - ASKS_SHOWN) + max(0, tasks.count() - TASKS_SHOWN),
         "back": reverse("waiting"),
     }
@@ -81,8 +84,10 @@ def pending_asks(user: Person) -> QuerySet[Ask]:
 
 
 def waiting_tasks(user: Person) -> QuerySet[Task]:
-    """The tasks that rest until a person acts, oldest first; without those whose agents ask, which are listed as asks."""
+    """The tasks that rest until a person acts, oldest first; without those whose agents ask, which are listed as asks, and
+    those in whose checkout an agent is at work on a message, unless they failed."""
     resting = selectors.tasks_visible_to(user).filter(run_state__in=WAITING)
+    resting = resting.exclude(Q(workspace__in=WORKING), ~Q(run_state=RunState.FAILED))
     return resting.exclude(needs__in=[Needs.NOTHING, Needs.ANSWER]).order_by("updated_at").defer("description")
 
 

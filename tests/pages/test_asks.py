@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from sessions_app.models import Ask, AskKind, AskState, PermissionRule
+from sessions_app.models import Ask, AskKind, AskState, PermissionRule, TurnState
 from sessions_app.services import ask_rows, asks
 from studio.kernel.clock import later
 from tasks.choices import Needs, RunState, Status
@@ -222,6 +222,26 @@ def test_an_ask_names_its_task_and_leads_to_it(as_maintainer, project, session, 
     assert f'href="/tasks/{task.key}/?tab=transcript&amp;session={session.pk}"' in page
     assert page.count("Fix it") == 1
     assert '<data value="1"' in count(as_maintainer)
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "shown"),
+    [
+        (TurnState.RUNNING, {}, ""),
+        (TurnState.RUNNING, {"run_state": RunState.FAILED, "needs": Needs.FAILURE}, "Failed"),
+        (TurnState.UNKNOWN, {}, "Lost track"),
+        (TurnState.SETTLED, {}, "Review change"),
+    ],
+)
+def test_a_change_waits_for_nobody_while_an_agent_answers_a_message(
+    as_maintainer, project, session, state, fields, shown
+):
+    task = factories.make_task(project, status=Status.REVIEW, workspace=session.workspace, **fields)
+    factories.make_turn(session, state=state)
+    page = waiting_page(as_maintainer)
+    assert (task.key in page) == bool(shown)
+    assert shown in page
+    assert f'<data value="{int(bool(shown))}"' in count(as_maintainer)
 
 
 def test_others_projects_wait_for_others(as_stranger, project, turn):
