@@ -40,11 +40,10 @@ def stranger(db, django_user_model):
 
 
 @pytest.fixture(autouse=True)
-def workspace_root(monkeypatch, tmp_path):
-    """Workspaces of each test in a folder of its own: what one leaves is an unknown folder to nobody else. It stands beside
-    the test's own folder, which is empty when a test begins."""
-    root = tmp_path.with_name(f"{tmp_path.name}-workspaces")
-    root.mkdir()
+def workspace_root(monkeypatch, tmp_path_factory):
+    """Workspaces of each test in a folder of its own: what one leaves is an unknown folder to nobody else. Its path is short,
+    because tests put sockets into checkouts, and a socket's address takes about a hundred characters."""
+    root = tmp_path_factory.mktemp("w")
     monkeypatch.setattr(settings, "STUDIO_WORKSPACE_ROOT", root)
     return root
 
