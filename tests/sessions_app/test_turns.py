@@ -386,16 +386,17 @@ def test_settle__fences_off_whoever_still_works(running):
     assert running.outcome == "completed"
 
 
-def test_sweep__rings_for_what_is_due(turn, requested_jobs, django_capture_on_commit_callbacks):
+def test_sweep__rings_for_what_is_due(turn, requested_jobs, django_capture_on_commit_callbacks, monkeypatch):
+    monkeypatch.setattr(sweep, "OVERDUE", timedelta(hours=1))  # however slow the machine is
     with django_capture_on_commit_callbacks(execute=True):
         assert sweep.sweep() == 0
-        Turn.objects.filter(pk=turn.pk).update(created_at=now() - timedelta(seconds=5))
+        Turn.objects.filter(pk=turn.pk).update(created_at=later(-7200))
         assert sweep.sweep() == 1
         Turn.objects.filter(pk=turn.pk).update(lease_until=later(5))
         assert sweep.sweep() == 0
         Turn.objects.filter(pk=turn.pk).update(lease_until=None, state="running")
         assert sweep.sweep() == 1  # no bridge follows the server
-        Turn.objects.filter(pk=turn.pk).update(abort_requested_at=now() - timedelta(seconds=5))
+        Turn.objects.filter(pk=turn.pk).update(abort_requested_at=later(-7200))
         sweep.sweep()
     assert {name for name, _ in requested_jobs} == {
         "sessions.dispatch_turn",

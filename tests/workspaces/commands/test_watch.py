@@ -89,12 +89,13 @@ def test_follow__ends_when_told(run):
     assert command.row.exit_code == 4
 
 
-def test_sweep__rings_for_a_start_that_was_missed(workspace, requested_jobs):
+def test_sweep__rings_for_a_start_that_was_missed(workspace, requested_jobs, monkeypatch):
+    monkeypatch.setattr(watch, "OVERDUE", timedelta(hours=1))  # however slow the machine is
     row = services.start_command(workspace=workspace, text="true", actor=None)
     requested_jobs.clear()
     sweep()
     assert requested_jobs == []
-    Command.objects.update(created_at=now() - timedelta(seconds=5))
+    Command.objects.update(created_at=now() - timedelta(hours=2))
     sweep()
     assert requested_jobs == [(Names.START_COMMAND, (str(row.pk),))]
 
@@ -113,13 +114,14 @@ def test_sweep__settles_what_nobody_watched(run, requested_jobs):
         process.kill()
 
 
-def test_sweep__rings_again_for_an_end_that_was_missed(run, requested_jobs):
+def test_sweep__rings_again_for_an_end_that_was_missed(run, requested_jobs, monkeypatch):
+    monkeypatch.setattr(watch, "OVERDUE", timedelta(hours=1))  # however slow the machine is
     command = run("echo up; sleep 600").says(b"up")
     services.cancel_command(command=command.row, actor=None)
     requested_jobs.clear()
     sweep()
     assert requested_jobs == []
-    Command.objects.update(cancel_requested_at=now() - timedelta(seconds=5))
+    Command.objects.update(cancel_requested_at=now() - timedelta(hours=2))
     sweep()
     assert requested_jobs == [(Names.END_COMMAND, (str(command.row.pk),))]
     command.folder.ask_to_end("cancelled")
