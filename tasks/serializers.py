@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from studio.kernel.api_input import StrictSerializer
+from tasks import selectors
 from tasks.actions import possible_for
-from tasks.choices import ERRORS, CompletionWay, Needs, RunState, Status, Verdict
+from tasks.choices import ERRORS, AtWork, CompletionWay, Needs, RunState, Status, Verdict
 from tasks.models import Finding, PhaseRun, Plan, Review, Task, TaskHistory
 from workspaces.services.merges.request import MARKED_LIMIT, NAME_LIMIT
 
@@ -23,6 +25,10 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
     completed_how = serializers.ChoiceField(choices=CompletionWay.choices, allow_blank=True, read_only=True)
     branch = serializers.SerializerMethodField(help_text="The branch of its workspace, empty when it has none.")
     next_step = serializers.SerializerMethodField(help_text="What to do about `error_code`, for people.")
+    at_work = serializers.SerializerMethodField(
+        help_text="Whether an agent works in its checkout, for a run or on a message, also while the task rests: empty, "
+        "`somebody`, or `stopping`.",
+    )
     actions = serializers.SerializerMethodField(
         help_text="The actions that the state allows, the most likely one first; the account's role is not considered."
     )
@@ -31,7 +37,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
         model = Task
         fields = [
             "id", "key", "number", "project", "project_key", "title", "description", "priority", "labels", "status",
-            "run_state", "needs", "reason", "error_code", "next_step", "actions", "position", "attempt", "version",
+            "run_state", "needs", "reason", "at_work", "error_code", "next_step", "actions", "position", "attempt", "version",
             "workspace", "branch", "completed_how", "completed_commit", "reverted_commit", "created_at",
             "updated_at",
         ]  # fmt: skip
@@ -45,6 +51,11 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
         """From the closed list of failures."""
         error = ERRORS.get(task.error_code)
         return error.next_step if error is not None else ""
+
+    @extend_schema_field(serializers.ChoiceField(choices=AtWork.choices, allow_blank=True))
+    def get_at_work(self, task: Task) -> str:
+        """Read along with the row."""
+        return selectors.at_work(task).value
 
     def get_actions(self, task: Task) -> list[str]:
         """From the table of actions."""

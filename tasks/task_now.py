@@ -204,6 +204,9 @@ def _reviewed(detail: TaskDetail) -> str:
     review = detail.reviews[-1] if detail.reviews else None
     if review is None or not review.verdict:
         return ""
-    begin = "Approved by the AI review" if review.verdict == Verdict.APPROVED else "The AI review asks for changes"
+    approved, workspace = review.verdict == Verdict.APPROVED, detail.task.workspace
+    begin = "Approved by the AI review" if approved else "The AI review asks for changes"
+    if workspace is not None and review.head_commit and review.head_commit != workspace.head_commit:
+        begin = "The change is newer than its AI review. That " + ("approved it" if approved else "asks for changes")
     summary = cut(" ".join(review.summary.split()), SUMMARY_SHOWN)
     return f"{begin}: {summary}" if summary else f"{begin}."

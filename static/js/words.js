@@ -53,7 +53,7 @@ function turn(target, fresh) {
 
 // A message to an agent is a draft of its own (composer.js).
 function remember(target, fresh) {
-  for (const field of target.querySelectorAll("form[method=post]:not(.composer) :is(textarea, input[type=text])[id]")) {
+  for (const field of target.querySelectorAll("form[method=post]:not(.composer) :is(textarea, input[type=text], input[type=radio]:checked)[id]")) {
     if (differs(field) && !field.closest("details.ask[hx-morph-skip]") && !fresh.querySelector(`#${CSS.escape(field.id)}`)) unsent.set(field.id, field.value);
   }
 }
@@ -62,6 +62,11 @@ function bringBack(words, id) {
   const field = document.getElementById(id);
   if (!field) return;
   unsent.delete(id);
+  if (field.type === "radio") {
+    field.checked = true;
+    field.dispatchEvent(new Event("change", { bubbles: true })); // what depends on the choice follows it
+    return;
+  }
   if (differs(field)) return;
   field.value = words;
   const folded = field.closest("details");

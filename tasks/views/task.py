@@ -32,6 +32,7 @@ from tasks.views.start import checkout_context
 from workspaces.commands.selectors import active_in
 from workspaces.commands.views import panel as command_panel
 from workspaces.diff_looks import round_token
+from workspaces.models import MergeKind, MergeState
 from workspaces.selectors import role_in
 from workspaces.services import instructions, revert_instructions
 from workspaces.setup.views import strip_of
@@ -193,7 +194,11 @@ def _merge_context(page: TaskPage) -> dict[str, Any]:
     if task.status != Status.REVIEW:
         return {}
     target = last.target_branch if last is not None else task.workspace.base_branch
-    return {"message": default_message(task), "commands": instructions(task.workspace, target)}
+    found = {"message": default_message(task), "commands": instructions(task.workspace, target)}
+    if last is not None and last.kind == MergeKind.MERGE and last.state in (MergeState.REFUSED, MergeState.FAILED):
+        # Nothing was merged: whoever tries again means the same.
+        found |= {"message": last.message, "merge_how": last.how, "merge_target": last.target_branch}
+    return found
 
 
 def _tabs(page: TaskPage) -> list[tuple[str, str, str]]:

@@ -139,6 +139,7 @@ def test_follow_up__is_stopped_on_the_tasks_page_before_the_merge(studio, begin)
         page, mark = person.task(key).page, person.board({"key": key.split("-")[0]}).card(key).locator(".mark")
         merge, now = page.get_by_role("button", name="Approve and merge"), page.locator("#now")
         expect(merge).to_be_visible(timeout=LONG)
+        now.get_by_label("Squash").check()
         studio.post(f"/sessions/{session}/inbox", {"text": own(write("half", "half.txt"), bash("sleep 200"))})
         expect(now.locator("h2")).to_contain_text("An agent is at work on your message", timeout=LONG)
         expect(mark).to_contain_text("On a message", timeout=LONG)
@@ -147,8 +148,10 @@ def test_follow_up__is_stopped_on_the_tasks_page_before_the_merge(studio, begin)
         now.get_by_role("button", name="Stop the agent").click()
         expect(merge).to_be_visible(timeout=LONG)
         expect(mark).to_contain_text("Review change", timeout=LONG)
+        expect(now.get_by_label("Squash")).to_be_checked()
         merge.click()
         studio.wait_status(key, "done")
+    assert studio.get(f"/tasks/{key}")["completed_how"] == "squash"
     assert turns_of(studio, session)[-1]["outcome"] == "aborted"
 
 

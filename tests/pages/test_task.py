@@ -14,7 +14,7 @@ from agents.models import AgentRole
 from sessions_app.models import Delivery, InboxItem, InboxState, TurnState
 from tasks import task_page
 from tasks.choices import ERRORS, Needs, RunPhaseState, RunState, Status
-from tasks.models import Task
+from tasks.models import Review, Task
 from tests import factories
 from tests.pages.conftest import FRAGMENT, body
 from workspaces.models import MergeAttempt, MergeState
@@ -212,6 +212,33 @@ def test_what_was_refused_stands_over_the_review(as_owner, project, code):
     assert '<p class="break">Because of this.</p>' in page
     assert "The change is ready for you" not in page
     assert "/act/complete/" in page
+
+
+def test_a_merge_that_was_refused_is_offered_again_as_it_was_meant(as_owner, project):
+    task = factories.make_task(project, status=Status.REVIEW, error_code="merge_refused", reason="Refused.")
+    task.workspace = factories.make_workspace(project)
+    task.save()
+    merge = MergeAttempt.objects.create(
+        workspace=task.workspace, how="squash", target_branch="next", message="In my <own> words", author_name="a",
+        author_email="b", state=MergeState.REFUSED,
+    )  # fmt: skip
+    page = body(as_owner.get(url(task)))
+    assert 'value="squash" checked' in page
+    assert 'value="merge" checked' not in page
+    assert '<input type="hidden" name="target" value="next">' in page
+    assert "In my &lt;own&gt; words</textarea>" in page
+    MergeAttempt.objects.filter(pk=merge.pk).update(state=MergeState.MERGED)
+    assert 'value="merge" checked' in body(as_owner.get(url(task)))
+
+
+def test_an_approval_of_an_earlier_state_says_so(as_owner, project):
+    task = factories.make_task(project, status=Status.REVIEW)
+    task.workspace = factories.make_workspace(project, head_commit="a" * 40)
+    task.save()
+    review = Review.objects.create(task=task, round=1, verdict="approved", summary="Fine.", head_commit="a" * 40)
+    assert "Approved by the AI review: Fine." in body(as_owner.get(url(task)))
+    Review.objects.filter(pk=review.pk).update(head_commit="b" * 40)
+    assert "The change is newer than its AI review. That approved it: Fine." in body(as_owner.get(url(task)))
 
 
 def test_a_message_at_work_is_the_heading_until_its_turn_has_ended(as_owner, as_viewer, project, owner):
