@@ -73,6 +73,8 @@ def test_long_output__is_bounded(supervised, tmp_path):
     output = read_status(data).output
     assert len(output) <= server_process.OUTPUT_LINES
     assert max(len(line) for line in output) <= server_process.LINE_LIMIT
+    program(tmp_path / "opencode", "exec sleep 60")  # else it goes on talking between this test and the next
+    wait_for(lambda: read_status(data).state == "starting")
 
 
 def test_missing_binary__is_looked_for_until_it_is_there(supervised, tmp_path):
