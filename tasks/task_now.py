@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 
 SUMMARY_SHOWN = 240  # characters of a review's summary, or of a message, above the tabs
 MAY_DECIDE = Role.REVIEWER  # about a plan or a change: to send it back at least
-KEEP_HEADING = (
-    "failed",
-    "stopped",
-    "cancelled",
-    "merging",
-)  # true whatever goes on beside it, and what to do stands there
+# True whatever goes on beside it, and what to do stands there.
+KEEP_HEADING = ("failed", "stopped", "cancelled", "merging")
 DOES = {
     Phase.PLANNING: "The planner reads the repository and writes a plan",
     Phase.IMPLEMENTATION: "An agent makes the change",

@@ -113,6 +113,7 @@ def test_problems__a_stop_that_was_none_is_seen(passed, monkeypatch):
     mine = next(line for line in before.splitlines() if json.loads(line)["task"] == passed.task["key"])
     for more, count in (("", 0), (mine + "\n", 1)):
         with monkeypatch.context() as patched:
+            patched.setattr(checks, "ENDED_SECONDS", 0.0)  # nothing ends it here
             patched.setattr(checks.time, "sleep", lambda _, more=more: path.write_text(path.read_text() + more))
             assert len(checks.gone_on(stopped)) == count
     path.write_text(before)
