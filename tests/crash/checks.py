@@ -339,15 +339,12 @@ def _nothing_active(case: Case) -> Iterator[str]:
         yield f"a turn is {state}"
     for (number,) in rows("SELECT number FROM sessions_app_turn WHERE unconfirmed"):
         yield f"nobody knows whether the stopped turn {number} has ended"
-    for state, text in (
-        []
-        if case.stopped
-        else rows(
-            "SELECT i.state, i.text FROM sessions_app_inboxitem i JOIN sessions_app_agentsession s ON s.id = i.session_id"
-            " WHERE s.subject = ? AND i.state NOT IN ('delivered', 'removed')",
-            case.task["id"],
-        )
-    ):
+    unheard = rows(
+        "SELECT i.state, i.text FROM sessions_app_inboxitem i JOIN sessions_app_agentsession s ON s.id = i.session_id"
+        " WHERE s.subject = ? AND i.state NOT IN ('delivered', 'removed')",
+        case.task["id"],
+    )
+    for state, text in [] if case.stopped else unheard:  # what waits while a task is stopped waits for a person
         yield f"a message is {state}: {text[:40]}"
     for (state,) in rows("SELECT state FROM tasks_phaserun WHERE state NOT IN ('succeeded', 'failed', 'stopped')"):
         yield f"a run is {state}"

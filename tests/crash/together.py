@@ -193,19 +193,18 @@ def steer_and_kill() -> Point:
     return Point("a message steers while opencode is killed", during, may_repeat=1)
 
 
-def kill_both(moment: str) -> Point:
-    """Workers and bridge die together: in the middle of a step, or while a turn is settled."""
+def kill_both(step: str) -> Point:
+    """Workers and bridge die together, while one of them is at a step."""
 
     def during(scene: Scene) -> None:
         mid_step(scene)
-        if moment != "mid-step":
-            scene.world.arm(moment, "stop")
-            when_held(scene, moment)
+        scene.world.arm(step, "stop")
+        when_held(scene, step)
         scene.hurt()
         for role in ("worker-child", "worker", "bridge"):
             scene.world.signal_role(role, signal.SIGKILL)
 
-    return Point(f"kill worker and bridge, {moment}", during)
+    return Point(f"kill worker and bridge, {step}", during)
 
 
 def connects_again(scene: Scene) -> Callable[[], bool]:
